@@ -1,0 +1,1 @@
+"""Reading, splitting and inspecting examples. Knows no model."""

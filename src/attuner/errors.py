@@ -1,0 +1,81 @@
+"""Errors that a user can meet, and how they read.
+
+    UserError                 exit 1: the work could not be done
+     ├─ UsageError            exit 2: the command line is wrong
+     │   └─ RecipeError       exit 2: the recipe is wrong (all its faults at once)
+     ├─ DataError             a data file cannot be used as it is
+     ├─ ModelError            a checkpoint cannot be used as it is
+     ├─ RunError              a run folder cannot be written or resumed
+     └─ MissingExtraError     an optional dependency is not installed
+
+Everything else is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """An error that the user can mend alone.
+
+    Args:
+        happened: What happened, with `file:line` and the value seen.
+        expected: What was expected.
+        remedy: What to type or change.
+    """
+
+    exit_code = 1
+
+    def __init__(self, happened: str, expected: str = "", remedy: str = "") -> None:
+        self.happened = happened
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__("\n".join(part for part in (happened, expected, remedy) if part))
+
+
+class UsageError(UserError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """The recipe has faults; the message lists all of them."""
+
+
+class DataError(UserError):
+    """A data file is missing, broken, or does not hold what was asked for."""
+
+
+class ModelError(UserError):
+    """A checkpoint is missing, incomplete, or cannot do what was asked for."""
+
+
+class RunError(UserError):
+    """A run folder is taken, full, or cannot be resumed."""
+
+
+class MissingExtraError(UserError):
+    """An optional dependency is needed: names the install command."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the optional dependencies of attuner[{extra}].",
+            remedy=f'Install them with: pip install "attuner[{extra}]"',
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is meant, then list them all.
+
+    >>> nearest("traning", ["training", "data"])
+    'Did you mean "training"? Known: data, training.'
+    >>> nearest("xyz", ["training", "data"])
+    'Known: data, training.'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f'Did you mean "{close[0]}"? ' if close else ""
+    return f"{hint}Known: {', '.join(names)}."

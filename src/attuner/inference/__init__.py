@@ -1,0 +1,1 @@
+"""Using a model: engines, the translator."""

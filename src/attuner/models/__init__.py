@@ -1,0 +1,1 @@
+"""Loading a checkpoint rightly: weights, tokens, packing."""

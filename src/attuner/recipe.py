@@ -1,0 +1,264 @@
+"""The recipe: every option of a run, with its default, its unit and its words of help.
+
+A recipe is frozen data. It knows nothing of torch and never enters a model, a metric or a
+reader: those take plain keyword arguments. The command line's help, the reference page and
+the JSON schema for editors are generated from the classes below.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of the recipe: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _shorthand(key: str) -> BeforeValidator:
+    """Let a bare string stand for a section of which only `key` is given."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+class TranslationTask(Section):
+    """Translate text from one language into another."""
+
+    name: Literal["translation"] = "translation"
+    """What the model is to learn."""
+    source: str
+    """Language of the source text, as a code: `en`, `pt-BR`, `zh-Hans`."""
+    target: str
+    """Language of the target text, as a code."""
+
+
+Task = Annotated[TranslationTask, Field(discriminator="name")]
+
+
+class Model(Section):
+    """The model to start from: a checkpoint, or a configuration for training from scratch."""
+
+    checkpoint: str | None = None
+    """Hub id or folder of a pretrained model; `embedded:en-fr` is the one that comes with
+    Attuner."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub checkpoint."""
+    config: dict[str, Any] | None = None
+    """Instead of a checkpoint: a transformers configuration (`model_type: marian`, `d_model:
+    256`, ...) that is filled with random weights."""
+    tokenizer: str | None = None
+    """With `config`: the folder or Hub id whose tokenizer is used."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Dropout while tuning, as a share of activations; the checkpoint's own where not given."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Model:
+        if (self.checkpoint is None) == (self.config is None):
+            raise ValueError("give either checkpoint or config")
+        if (self.config is None) != (self.tokenizer is None):
+            raise ValueError("tokenizer goes with config, and config needs a tokenizer")
+        return self
+
+
+class Source(Section):
+    """Where examples come from."""
+
+    path: str
+    """A file, folder, glob, `package:NAME` (catalogs inside an installed Python package) or
+    `hub:ID` (a data set on the Hugging Face Hub)."""
+    target_path: str | None = None
+    """With a plain text file in `path`: the file that holds its translations, line by line."""
+    config: str | None = None
+    """Configuration of a Hub data set, such as `en-fr`."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub data set."""
+    split: str = "train"
+    """Split of a Hub data set."""
+    columns: dict[Literal["source", "target"], str] = {}
+    """Names of the columns of a table, as `{source: english, target: french}`. Where not given:
+    columns named as the languages, `source` and `target`, or the Hub's `translation` column."""
+    encoding: str = "utf-8"
+    """Character encoding of text files that do not declare their own."""
+    source_language: str | None = None
+    """Language of this source's source side, where it is not the task's."""
+    target_language: str | None = None
+    """Language of this source's target side, where it is not the task's."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How often an example of this source is seen in an epoch: 0.5 half of them, 2 each twice."""
+
+
+Sources = Annotated[
+    list[Annotated[Source, _shorthand("path")]],
+    BeforeValidator(lambda value: [value] if isinstance(value, str | dict) else value),
+]
+
+
+class Split(Section):
+    """How examples are divided where no explicit files are given."""
+
+    by: Literal["source", "catalog", "file", "random"] = "source"
+    """What stays together. `source`: entries with the same source text (case, spaces and
+    accelerators aside), so that no evaluated text is in training. `catalog`: entries of one
+    catalog. `file`: entries of one file. `random`: the rows of `datasets.train_test_split`;
+    texts may leak, which is reported."""
+    validation: Annotated[float, Field(ge=0)] = 0.1
+    """Share (below 1) or number of examples for choices made while training."""
+    test: Annotated[float, Field(ge=0)] = 0.1
+    """Share (below 1) or number of examples for the final scores."""
+    train_size: Annotated[float, Field(gt=0)] | None = None
+    """With `by: random`: share or number of training rows; all others become validation."""
+    seed: int = 20
+    """Seed of the division."""
+
+
+class Subset(Section):
+    """The rows of `dataset.shuffle(seed).select(range(n))`."""
+
+    n: Annotated[int, Field(gt=0)]
+    """Number of examples."""
+    seed: int = 42
+    """Seed of the shuffle."""
+
+
+class Data(Section):
+    """What is learned from, what is held out, what is left out."""
+
+    train: Annotated[Sources, Field(min_length=1)]
+    """Sources of training examples; validation and test are split off them where not given."""
+    validation: Sources | None = None
+    """Sources for choices made while training: early stopping, the best weights."""
+    test: Sources | None = None
+    """Sources for the final scores."""
+    split: Split = Split()
+    """How examples are divided where no explicit files are given."""
+    train_subset: Subset | None = None
+    """Train on so many examples only."""
+    evaluation_subset: Subset | None = None
+    """Validate and test on so many examples only."""
+    max_source_tokens: Annotated[int, Field(gt=1)] = 128
+    """Longest source side in tokens, end token included."""
+    max_target_tokens: Annotated[int, Field(gt=1)] = 128
+    """Longest target side in tokens, end token included."""
+    too_long: Literal["cut", "skip"] = "cut"
+    """What happens to longer sides. Counted either way."""
+    duplicates: Literal["skip", "keep"] = "skip"
+    """What happens to pairs that occurred before."""
+    bad_entries: Literal["fail", "skip"] = "fail"
+    """What happens to entries that cannot be read. Skipped ones are counted."""
+
+
+class EarlyStopping(Section):
+    """Stop when validation no longer gets better."""
+
+    patience: Annotated[int, Field(gt=0)] = 3
+    """Number of evaluations without a new best."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest gain that counts as better, in the metric's unit."""
+
+
+class Training(Section):
+    """The loop."""
+
+    epochs: Annotated[float, Field(gt=0)] = 3
+    """Passes over the training examples."""
+    max_steps: Annotated[int, Field(gt=0)] | None = None
+    """Number of optimizer updates; overrides `epochs`."""
+    batch_tokens: Annotated[int, Field(gt=0)] | None = None
+    """Real target tokens in one update, over all processes. 2048 where `batch_examples` is not
+    given either."""
+    batch_examples: Annotated[int, Field(gt=0)] | None = None
+    """Instead of `batch_tokens`: examples in one update, over all processes."""
+    accumulation: Annotated[int, Field(gt=0)] = 1
+    """Micro-batches that an update is cut into, to save memory. The result is the same."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Peak learning rate."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """The learning rate after warm-up: falling to zero in a line, or constant."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Updates in which the learning rate rises from zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's decoupled weight decay; biases and norms are left out."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target's probability that is spread over the vocabulary."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the matrix products. `auto`: bf16 where the device is fast at it, fp32
+    elsewhere. Weights and optimizer are always kept in fp32."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where to compute; `auto` takes an accelerator where there is one."""
+    evaluate: Literal["none", "epoch", "steps"] = "epoch"
+    """When to score the validation examples."""
+    evaluate_every_steps: Annotated[int, Field(gt=0)] | None = None
+    """With `evaluate: steps`: updates between two evaluations."""
+    save: Literal["epoch", "steps"] = "epoch"
+    """When to write a checkpoint that the run can be resumed from."""
+    save_every_steps: Annotated[int, Field(gt=0)] | None = None
+    """With `save: steps`: updates between two checkpoints."""
+    keep_checkpoints: Annotated[int, Field(gt=0)] = 3
+    """Number of latest checkpoints to keep; the best is always kept."""
+    best_metric: Literal["loss", "bleu", "chrf"] = "chrf"
+    """The validation score that tells which weights are the best, and are delivered."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when `best_metric` no longer gets better."""
+    seed: int = 42
+    """Seed of the data order and of dropout."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Training:
+        if self.batch_tokens is not None and self.batch_examples is not None:
+            raise ValueError("give either batch_tokens or batch_examples, not both")
+        for what in ("evaluate", "save"):
+            every = getattr(self, f"{what}_every_steps")
+            if (getattr(self, what) == "steps") != (every is not None):
+                raise ValueError(f"{what}: steps and {what}_every_steps go together")
+        if self.early_stopping is not None and self.evaluate == "none":
+            raise ValueError("early_stopping needs evaluate: epoch or evaluate: steps")
+        return self
+
+
+class Generation(Section):
+    """How translations are generated when the model is scored and used."""
+
+    engine: Literal["auto", "ctranslate2", "transformers"] = "auto"
+    """`ctranslate2` is many times faster, `transformers` the reference. `auto`: CTranslate2
+    where it supports the model."""
+    quantization: Literal["float32", "int8"] = "float32"
+    """Number format of CTranslate2's weights."""
+    num_beams: Annotated[int, Field(gt=0)] = 4
+    """Width of the beam search; 1 is greedy."""
+    max_new_tokens: Annotated[int, Field(gt=0)] = 128
+    """Longest generated translation of a line, in tokens."""
+    batch_examples: Annotated[int, Field(gt=0)] = 64
+    """Examples in one batch of generation or validation loss."""
+
+
+class Output(Section):
+    """Where the run goes."""
+
+    name: str = "run"
+    """Name of the run folder."""
+    folder: str = "runs"
+    """Folder that holds the run folders."""
+
+
+class Recipe(Section):
+    """A whole run, from data to delivered model."""
+
+    task: Annotated[Task, _shorthand("name")]
+    """What the model is to learn."""
+    model: Annotated[Model, _shorthand("checkpoint")]
+    """What it starts from. A bare string is a checkpoint."""
+    data: Annotated[
+        Data,
+        BeforeValidator(lambda v: {"train": v} if isinstance(v, str | list) else v),
+    ]
+    """What it learns from. A bare string or list is the training data."""
+    training: Training = Training()
+    """The loop."""
+    generation: Generation = Generation()
+    """How translations are generated when the model is scored and used."""
+    output: Output = Output()
+    """Where the run goes."""

@@ -1,0 +1,1 @@
+"""What a model learns: encoding, collating, the loss. Knows no optimizer."""
