@@ -1,0 +1,129 @@
+"""What happens in a run, as frozen facts. Listeners see all of it and can steer nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DataPrepared:
+    """The data were read, filtered and split.
+
+    Attributes:
+        counts: Rows of a table: for `read`, `skipped` (by reason) and `split` (by name), the
+            number of examples, such as `{"skipped": {"fuzzy": 3}}`.
+        notes: Sentences worth reading, such as leaks found.
+    """
+
+    counts: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The loop is about to start."""
+
+    num_examples: int
+    num_target_tokens: int
+    num_epochs: float
+    num_steps: int
+    batch: str  # such as "2048 target tokens" or "32 examples"
+    accumulation: int
+    num_parameters: int
+    device: str
+    precision: str
+    batches: str  # "packed" or "padded", with the reason
+    first_step: int = 0  # above 0 when a run is resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One optimizer update was done.
+
+    Attributes:
+        loss: Mean over the update's real target tokens, in nats.
+        epoch: Passes over the data so far, fractional.
+        seconds: Time since the loop started, evaluations included.
+    """
+
+    step: int
+    num_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    num_examples: int
+    num_target_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Long work other than steps: generating, reading, tokenising."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A split was scored.
+
+    Attributes:
+        when: "before", "epoch", "steps" or "after".
+        split: "validation" or "test".
+        scores: `loss` in nats a token, and metrics such as `bleu` and `chrf` (0 to 100).
+        signatures: The settings behind each metric.
+        train_loss: Mean training loss since the last evaluation; None before training.
+    """
+
+    when: str
+    split: str
+    step: int
+    epoch: float
+    scores: Mapping[str, float]
+    signatures: Mapping[str, str] = field(default_factory=dict)
+    train_loss: float | None = None
+    is_best: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint was written."""
+
+    step: int
+    folder: Path
+    is_best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The loop is done.
+
+    Attributes:
+        reason: "done" or "early stopping".
+        seconds: Time in the loop, evaluations included.
+        train_seconds: Time in optimizer updates alone.
+    """
+
+    reason: str
+    num_steps: int
+    num_examples: int
+    seconds: float
+    train_seconds: float
+    best_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One line that the user should read: a fallback taken, a file written."""
+
+    text: str
+
+
+Event = DataPrepared | Planned | Stepped | Progressed | Evaluated | Saved | Finished | Noted
+Listener = Callable[[Event], None]
