@@ -1,0 +1,353 @@
+"""From units as files hold them to examples ready to be learned from and scored on.
+
+Nothing disappears uncounted: the numbers of units read equal those skipped, by reason, plus
+those in the three parts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from attuner.data.leaks import find_leaks
+from attuner.data.segments import paired_lines
+from attuner.data.splitting import (
+    Rows,
+    group_keys,
+    normalised,
+    split_groups,
+    split_random,
+    subset_rows,
+)
+from attuner.data.units import Example, Unit
+from attuner.errors import DataError
+
+PARTS = ("train", "validation", "test")
+
+# What to do when nothing is left, by the reason that took most.
+_REMEDIES = {
+    "untranslated": "Translate some entries, or name other files in data.{part}.",
+    "fuzzy": "Review the fuzzy entries and clear their flag, or name other files in data.{part}.",
+    "duplicate": "Set data.duplicates=keep, or name other files in data.{part}.",
+    "source also in validation or test": (
+        "Name files in data.validation and data.test that hold other texts, or set "
+        "data.split.by=random to keep them in training."
+    ),
+    "not in the subset": "Choose a larger subset, or leave the subset out.",
+}
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Examples of each part, and what became of the others.
+
+    Attributes:
+        train: What is learned from.
+        validation: What choices are made on; may be empty.
+        test: What final scores are computed on; may be empty.
+        counts: `read` by file, `skipped` by reason, `split` by part: numbers of entries.
+        notes: Sentences that the user should read, such as leaks found.
+    """
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    counts: dict[str, dict[str, int]]
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    train: Iterable[Unit],
+    validation: Iterable[Unit] | None = None,
+    test: Iterable[Unit] | None = None,
+    *,
+    by: str = "source",
+    validation_size: float = 0.1,
+    test_size: float = 0.1,
+    train_size: float | None = None,
+    seed: int = 20,
+    duplicates: str = "skip",
+    train_subset: tuple[int, int] | None = None,
+    evaluation_subset: tuple[int, int] | None = None,
+    skipped: Counter[str] | None = None,
+) -> Prepared:
+    """Filter units, divide them into parts, and count all that is left out.
+
+    Units are filtered, then divided, then reduced to a subset; with `by="random"` they are
+    divided and reduced as read, then filtered, so that the rows are the very ones that
+    `datasets` gives to a script with the same seeds.
+
+    Args:
+        train: Units to learn from.
+        validation: Units to make choices on; split off `train` where None.
+        test: Units for the final scores; split off `train` where None (never with `by="random"`
+            and `train_size`, where all other rows become validation).
+        by: What stays together: "source", "catalog", "file", or "random" for nothing.
+        validation_size: Share (below 1) or number of examples; 0 for none.
+        test_size: Share (below 1) or number of examples; 0 for none.
+        train_size: With `by="random"`: share or number of training rows.
+        seed: Seed of the division.
+        duplicates: "skip" or "keep" pairs that occurred before in the same part.
+        train_subset: Number and seed: the rows of `dataset.shuffle(seed).select(range(n))`.
+        evaluation_subset: The same for validation and for test.
+        skipped: What reading has already skipped, by reason. Read last, for units are read
+            lazily; not changed.
+
+    Raises:
+        DataError: Nothing is left of a part, or there is too little to divide.
+    """
+    given = {"train": train, "validation": validation, "test": test}
+    sizes = {
+        "validation": validation_size if validation is None else 0,
+        "test": test_size if test is None else 0,
+    }
+    if train_size is not None and by != "random":
+        raise DataError(
+            f"data.split.train_size={train_size:g} was given with data.split.by={by}.",
+            "train_size belongs to random splits; elsewhere data.split.validation and "
+            "data.split.test say how much is held out.",
+            "Set data.split.by=random, or leave train_size out.",
+        )
+    read: Counter[str] = Counter()
+    left_out: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+    subsets = {"train": train_subset, "validation": evaluation_subset, "test": evaluation_subset}
+    units = {part: _counted(rows, read) for part, rows in given.items() if rows is not None}
+    notes: list[str] = []
+    if by == "random":
+        rows = _split_as_read(units, train_size, sizes, seed)
+        rows = {p: _subset(p, rows[p], subsets[p], left_out[p], notes) for p in rows}
+        parts = {p: list(_filtered(rows[p], duplicates, left_out[p])) for p in rows}
+        _refuse_empty(parts, left_out)
+    else:
+        parts = {p: list(_filtered(units[p], duplicates, left_out[p])) for p in units}
+        _refuse_empty(parts, left_out)
+        if by == "source":
+            parts["train"] = _without_leaks(parts, left_out["train"], notes)
+            _refuse_empty(parts, left_out)
+        parts = _split_groups(parts, by, sizes, seed, notes)
+        parts = {p: _subset(p, parts[p], subsets[p], left_out[p], notes) for p in parts}
+    reasons = sum(left_out.values(), Counter(skipped or {}))
+    return _prepared(parts, read, reasons, notes, by)
+
+
+def training_pairs(examples: Sequence[Example]) -> Iterator[tuple[str, str, int]]:
+    """Pairs of lines to learn from, each with the position of its example.
+
+    An example whose two sides have different numbers of lines gives none:
+    `num_unpaired` counts those.
+    """
+    for index, example in enumerate(examples):
+        for source, target in paired_lines(example.source, example.references[0]):
+            yield source, target, index
+
+
+def num_unpaired(examples: Iterable[Example]) -> int:
+    """Number of examples whose two sides have different numbers of lines."""
+    return sum(
+        next(iter(paired_lines(example.source, example.references[0])), None) is None
+        for example in examples
+        if "\n" in example.source
+        or "\r" in example.source
+        or "\n" in example.references[0]
+        or "\r" in example.references[0]
+    )
+
+
+def _counted(units: Iterable[Unit], read: Counter[str]) -> Iterator[Unit]:
+    for unit in units:
+        read[unit.address.file] += 1
+        yield unit
+
+
+def _filtered(units: Iterable[Unit], duplicates: str, left_out: Counter[str]) -> Iterator[Example]:
+    """Examples of the usable units; the others are counted by reason."""
+    seen: set[tuple[str, ...]] = set()
+    for unit in units:
+        targets = tuple(target for target in unit.targets if target.strip())
+        reason: str | None = _fault(unit, targets)
+        if reason is None and duplicates == "skip":
+            pair = (unit.source, *targets)
+            if pair in seen:
+                reason = "duplicate"
+            seen.add(pair)
+        if reason is not None:
+            left_out[reason] += 1
+            continue
+        yield Example(
+            source=unit.source,
+            references=targets,
+            source_language=unit.source_language,
+            target_language=unit.target_language,
+            address=unit.address,
+            weight=unit.weight,
+        )
+
+
+def _fault(unit: Unit, targets: tuple[str, ...]) -> str | None:
+    """Why a unit cannot be used, in the words of the counts."""
+    if unit.state != "translated":
+        return unit.state
+    if not unit.source.strip():
+        return "empty source"
+    if not unit.targets:
+        return "untranslated"
+    return None if targets else "empty target"
+
+
+def _split_as_read(
+    units: dict[str, Iterator[Unit]], train_size: float | None, sizes: dict[str, float], seed: int
+) -> dict[str, list[Unit]]:
+    """With `by="random"`: the rows of each part, unfiltered, in the order of `datasets`."""
+    parts = {part: list(rows) for part, rows in units.items()}
+    if train_size is not None and "validation" in units:
+        raise DataError(
+            f"data.split.train_size={train_size:g} was given together with data.validation.",
+            "With train_size, all other rows of data.train become validation.",
+            "Leave out data.split.train_size or data.validation.",
+        )
+    if not parts["train"] or not (train_size or any(sizes.values())):
+        return parts
+    rows = split_random(
+        len(parts["train"]),
+        train_size=train_size,
+        validation=sizes["validation"],
+        test=sizes["test"],
+        seed=seed,
+    )
+    return _merged(parts, rows)
+
+
+def _split_groups(
+    parts: dict[str, list[Example]], by: str, sizes: dict[str, float], seed: int, notes: list[str]
+) -> dict[str, list[Example]]:
+    """Split validation and test off training by groups, where their sizes are above 0."""
+    if not any(sizes.values()):
+        return parts
+    rows = split_groups(
+        group_keys(parts["train"], by),
+        by=by,
+        validation=sizes["validation"],
+        test=sizes["test"],
+        seed=seed,
+    )
+    for part, size in sizes.items():
+        share = len(getattr(rows, part)) / len(parts["train"])
+        wanted = size if size < 1 else size / len(parts["train"])
+        if size and not 0.8 * wanted <= share <= 1.25 * wanted + 1 / len(parts["train"]):
+            notes.append(
+                f"{part} holds {100 * share:.1f} % of the examples where {100 * wanted:.1f} % "
+                f"were wanted: what data.split.by={by} keeps together is too large."
+            )
+    return _merged(parts, rows)
+
+
+def _merged(parts: dict[str, list[Row]], rows: Rows) -> dict[str, list[Row]]:
+    """The parts, with those of `rows` cut out of training; parts nobody asked for are missing."""
+    pool = parts["train"]
+    cut = {part: [pool[row] for row in getattr(rows, part)] for part in PARTS}
+    return parts | {part: cut[part] for part in PARTS if cut[part]}
+
+
+def _subset(
+    part: str,
+    rows: list[Row],
+    subset: tuple[int, int] | None,
+    left_out: Counter[str],
+    notes: list[str],
+) -> list[Row]:
+    if subset is None or not rows:
+        return rows
+    n, seed = subset
+    if n > len(rows):
+        notes.append(f"{part} has {len(rows):,} examples, fewer than its subset's n={n:,}: all.")
+    left_out["not in the subset"] += max(0, len(rows) - n)
+    return [rows[row] for row in subset_rows(len(rows), n=n, seed=seed)]
+
+
+def _without_leaks(
+    parts: dict[str, list[Example]], left_out: Counter[str], notes: list[str]
+) -> list[Example]:
+    """Training examples whose source text is in no given file of validation or test."""
+    held_out = {
+        normalised(example.source)
+        for part, examples in parts.items()
+        if part != "train"
+        for example in examples
+    }
+    if not held_out:
+        return parts["train"]
+    kept = [example for example in parts["train"] if normalised(example.source) not in held_out]
+    dropped = len(parts["train"]) - len(kept)
+    if dropped:
+        left_out["source also in validation or test"] += dropped
+        notes.append(
+            "Left out of training because validation or test has the same source text: "
+            f"{dropped:,}. data.split.by=random would keep them."
+        )
+    return kept
+
+
+def _refuse_empty(parts: dict[str, list[Example]], left_out: dict[str, Counter[str]]) -> None:
+    for part, examples in parts.items():
+        reasons = left_out[part]
+        if examples:
+            continue
+        if not reasons:
+            purpose = "Training needs" if part == "train" else "A file named there must hold"
+            raise DataError(
+                f"No entry was found in data.{part}.",
+                f"{purpose} entries that have a source text and a translation.",
+                f"Name files with translations in data.{part}.",
+            )
+        listed = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+        commonest = reasons.most_common(1)[0][0]
+        remedy = _REMEDIES.get(commonest, "Name other files in data.{part}.")
+        num = sum(reasons.values())
+        what = f"{num:,} entries were read and all were" if num > 1 else "1 entry was read and"
+        raise DataError(
+            f"No pair is left for {part}: {what} skipped ({listed}).",
+            "Every part needs entries that have a source text and a finished translation.",
+            remedy.format(part=part),
+        )
+
+
+def _prepared(
+    parts: dict[str, list[Example]],
+    read: Counter[str],
+    reasons: Counter[str],
+    notes: list[str],
+    by: str,
+) -> Prepared:
+    train, validation, test = (parts.get(part, []) for part in PARTS)
+    if by != "source":  # there, none is left
+        leaks = find_leaks(train, validation=validation, test=test)
+        notes.extend(map(str, leaks))
+        if leaks:
+            notes.append("data.split.by=source keeps evaluated texts out of training.")
+    unpaired = num_unpaired(train)
+    if unpaired:
+        notes.append(
+            f"Nothing is learned from {unpaired:,} of the training examples: their two sides have "
+            "different numbers of lines."
+        )
+    if validation and not test:
+        notes.append(
+            "There is no test split: scores are on validation, which choices were made on."
+        )
+    if not validation and not test:
+        notes.append("Nothing is held out: there will be no scores.")
+    return Prepared(
+        train=train,
+        validation=validation,
+        test=test,
+        counts={
+            "read": dict(read),
+            "skipped": dict(reasons.most_common()),
+            "split": {part: len(parts.get(part, [])) for part in PARTS},
+        },
+        notes=tuple(notes),
+    )
