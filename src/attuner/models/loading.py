@@ -1,0 +1,215 @@
+"""Find a checkpoint and load it rightly: fp32, ties as stored, safetensors only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attuner.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+logger = logging.getLogger(__name__)
+
+# Models that come with Attuner: name → folder inside the package.
+EMBEDDED = {"embedded:en-fr": "demo/en-fr-base"}
+
+# What a tokenizer of any family may consist of; copied as it is, so that the delivered one is
+# the checkpoint's own to the byte.
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "*.spm",
+    "*.model",
+    "*vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+_HUB_FILES = [*TOKENIZER_FILES, "*.json", "*.safetensors"]
+
+
+def resolve_model(name: str, *, revision: str | None = None) -> Path:
+    """The folder behind a model's name.
+
+    Args:
+        name: A model folder, a run folder (its `model/` is meant), `embedded:en-fr`, or a Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        ModelError: There is no such folder or embedded model, the Hub cannot be reached, or the
+            checkpoint has only pickled weights.
+    """
+    if name.startswith("embedded:"):
+        if name not in EMBEDDED:
+            raise ModelError(f'There is no embedded model "{name}".', nearest(name, EMBEDDED))
+        return Path(str(files("attuner"))) / EMBEDDED[name]
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file() and (folder / "model/config.json").is_file():
+            folder = folder / "model"
+        return _checked(folder)
+    if folder.exists():
+        raise ModelError(
+            f"{name} is a file, not a model folder.",
+            "A model folder holds config.json, model.safetensors and a tokenizer.",
+        )
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelError(
+            f"{name}: no such folder.",
+            "A model is a folder, a run folder, a Hub id such as Helsinki-NLP/opus-mt-en-fr, or "
+            f"one of {', '.join(EMBEDDED)}.",
+        )
+    return _checked(_download(name, revision))
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    """The local snapshot of a Hub repository; only files that are safe to load."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
+    except HfHubHTTPError as error:
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"The Hub has no model {hub_id}{at} that you may read ({type(error).__name__}).",
+            "Expected the id of a public model, or of a private one after `hf auth login`.",
+            "If you mean a folder, check its path: there is none of this name here.",
+        ) from None
+    except (LocalEntryNotFoundError, OSError):
+        raise ModelError(
+            f"{hub_id} is neither a folder here nor in the cache, and the Hub cannot be reached.",
+            "Expected a folder, a Hub id with a network, or one of " + ", ".join(EMBEDDED) + ".",
+            "Download the model where there is a network and pass its folder.",
+        ) from None
+
+
+def _checked(folder: Path) -> Path:
+    """`folder`, if it holds a configuration and safe weights."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} has no config.json.",
+            "A model folder holds config.json, model.safetensors and a tokenizer.",
+            "Pass the folder that save_pretrained wrote.",
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        found = f" but {', '.join(pickled)}, which is a pickle and can run code" if pickled else ""
+        raise ModelError(
+            f"{folder} has no *.safetensors weights{found}.",
+            "Weights are loaded from safetensors only.",
+            "Convert them where you trust the file: "
+            "AutoModelForSeq2SeqLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER).",
+        )
+    return folder
+
+
+def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
+    """Load an encoder-decoder model with fp32 weights, whatever type they are stored in.
+
+    Args:
+        folder: A model folder.
+        dropout: Replaces the checkpoint's dropout.
+
+    Raises:
+        ModelError: The folder holds no encoder-decoder model, its weights are damaged, or some
+            weights are missing and would start at random.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        with _quiet_transformers():
+            model, info = AutoModelForSeq2SeqLM.from_pretrained(
+                folder,
+                config=_with_dropout(config, dropout),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (ValueError, KeyError, OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder} cannot be loaded: {str(error).splitlines()[0]}",
+            "Expected an encoder-decoder model that transformers' AutoModelForSeq2SeqLM loads.",
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: {len(missing)} weights are missing, {missing[0]} first.",
+            "Expected a complete checkpoint; missing weights would start at random.",
+            "Download or save the checkpoint again.",
+        )
+    model.eval()
+    return model  # type: ignore[no-any-return]
+
+
+def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None = None) -> nn.Module:
+    """An encoder-decoder model with random weights, from a transformers configuration.
+
+    Raises:
+        ModelError: transformers knows no such configuration.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    try:
+        settings = AutoConfig.for_model(**config)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = AutoModelForSeq2SeqLM.from_config(_with_dropout(settings, dropout))
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"model.config does not describe an encoder-decoder model: {error}",
+            "Expected model_type and the fields of that type's transformers configuration.",
+        ) from error
+    model.float().eval()
+    return model  # type: ignore[no-any-return]
+
+
+def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
+    """Write a model folder: safetensors, configuration, generation settings, tokenizer."""
+    with _quiet_transformers():
+        model.save_pretrained(folder)  # type: ignore[operator]
+    for pattern in TOKENIZER_FILES:
+        for path in sorted(tokenizer_folder.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+
+
+def model_type(folder: Path) -> str:
+    """The family as the configuration names it, such as `marian`; no library imported."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return str(config.get("model_type", ""))
+
+
+def _with_dropout(config: Any, dropout: float | None) -> Any:
+    """The configuration with another dropout, under whichever name the family gives it."""
+    if dropout is not None:
+        name = "dropout" if hasattr(config, "dropout") else "dropout_rate"
+        setattr(config, name, dropout)
+    return config
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own progress bars off the terminal: the console shows ours."""
+    from transformers.utils import logging as hf_logging
+
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,40 @@
+"""What a task is: the functions that it hands to the loop, which knows no task.
+
+Shapes, here and everywhere: B batch, S source tokens, T target tokens, N real tokens,
+V vocabulary, D model width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, device, nn
+
+    from attuner.data.features import Ints
+
+Batch = Mapping[str, Any]
+
+
+class Task(Protocol):
+    """What training and evaluation need to know of a task.
+
+    Attributes:
+        batches: How batches are made, in words: `packed`, or `padded` with the reason.
+    """
+
+    batches: str
+
+    def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Hook what the task needs into the model, inside a `with` block."""
+        ...
+
+    def collate(self, features: Any, rows: Ints, device: device) -> Batch:
+        """The rows as one micro-batch of tensors."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Sum of the losses over the micro-batch's real targets, in nats."""
+        ...
