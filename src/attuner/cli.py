@@ -1,0 +1,343 @@
+"""The command line: each command says what it takes, and calls the room that does it.
+
+Nothing heavy is imported here: `attuner --help` answers in a moment, and a command imports
+what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from attuner.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from attuner.console import Display
+    from attuner.recipe import Recipe
+    from attuner.training.run import Run
+
+
+_ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "schema")
+
+
+class _Commands(TyperGroup):
+    """Lists commands in the order of use; turns what ends one into a message and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in _ORDER if name in self.commands]
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except UserError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:
+            # The reader has gone (`attuner ... | head`): say nothing, and leave nothing to flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+        return result
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Attune a pretrained text model to your own data, and prove that it became better.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich's help costs 0.1 s
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(
+    help="Ready recipes to start from.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(recipes_app, name="recipes")
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Progress on standard error, the result as JSON.")
+]
+RecipeArguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [section.key=value]...",
+        show_default=False,
+        help="A recipe file, and options that override it: training.learning_rate=1e-4",
+    ),
+]
+OverrideArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[section.key=value]...", help="Options that override the recipe."),
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model folder, a run folder or a Hub id.")
+]
+SourceOption = Annotated[str | None, typer.Option(help="Language of the source text, as a code.")]
+TargetOption = Annotated[str | None, typer.Option(help="Language of the target text, as a code.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A locale that cannot write a character must not stop a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="attuner")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"attuner {version('attuner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(arguments: OverrideArguments = None, as_json: JsonOption = False) -> None:
+    """Tune the embedded model on real catalogs, in minutes, without a network."""
+    from attuner.ready_recipes import ready_recipe
+    from attuner.recipe_loading import load_recipe
+
+    recipe = load_recipe(ready_recipe("demo"), arguments or ())
+    _train(_with_free_name(recipe), as_json)
+
+
+@recipes_app.command("list")
+def list_command(as_json: JsonOption = False) -> None:
+    """List the ready recipes."""
+    from attuner.ready_recipes import list_recipes
+
+    recipes = list_recipes()
+    if as_json:
+        _print_json(recipes)
+        return
+    width = max(map(len, recipes))
+    for name, summary in recipes.items():
+        typer.echo(f"{name:{width}}  {summary}")
+
+
+@recipes_app.command("copy")
+def copy_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from the list.")],
+    destination: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Where to; NAME.yaml if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a ready recipe into a file of your own."""
+    from attuner.ready_recipes import copy_recipe
+
+    written = copy_recipe(name, destination)
+    if as_json:
+        _print_json({"recipe": str(written)})
+    else:
+        typer.echo(f"Wrote {written}. Train with it: attuner train {written}")
+
+
+@app.command()
+def check(
+    arguments: RecipeArguments = None,
+    row: Annotated[int | None, typer.Option(help="Show this example, counted from 1.")] = None,
+    find: Annotated[str | None, typer.Option(help="Show examples that hold this text.")] = None,
+    model_output: Annotated[
+        bool, typer.Option("--model-output", help="With them, what the untuned model says.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what training will see, before any training.
+
+    Counts by reason, lengths in tokens, duplicates, leaks, suspicious pairs, time and memory.
+    """
+    from attuner.console import build_console
+    from attuner.training.check import check as inspect
+    from attuner.training.check import render
+
+    recipe = _load(arguments, {})
+    inspection = inspect(recipe, row=row, find=find, model_output=model_output)
+    if as_json:
+        import dataclasses
+
+        _print_json(dataclasses.asdict(inspection))
+    else:
+        render(inspection, build_console(as_json))
+
+
+@app.command()
+def train(
+    arguments: RecipeArguments = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What to learn, without a recipe file: translation.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Checkpoint: a Hub id or a folder.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="File, folder, glob, package:NAME or hub:ID.")
+    ] = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tune a model by a recipe, and compare it with what it was."""
+    flags = {
+        "task": task, "model": model, "data": data,
+        "source": source, "target": target, "name": name,
+    }  # fmt: skip
+    if resume is None:
+        _train(_load(arguments, flags), as_json)
+        return
+    if arguments or any(flags.values()):
+        raise UsageError(
+            "--resume goes on with a run as it was begun.",
+            "Neither a recipe nor options can be given with it.",
+            f"Type: attuner train --resume {resume}",
+        )
+    from attuner.training.run import resume as resume_run
+
+    with _display(as_json) as display:
+        run = resume_run(resume, listeners=[display])
+    _show_run(run, display, as_json)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="What to score it on.")],
+    source: SourceOption = None,
+    target: TargetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model on data that has references."""
+    raise UsageError("Not there yet.")
+
+
+@app.command()
+def translate(
+    model: ModelArgument,
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE | TEXT | -]", help="A text, a .txt file, or - for input."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Translate a text, a text file or standard input."""
+    from attuner.inference.translator import load
+    from attuner.text_streams import text_batches, write_json
+
+    batches = text_batches(text, output)
+    translator = load(model)
+    with _output(output) as file:
+        for batch in batches:
+            for before, after in zip(batch, translator.translate(batch), strict=True):
+                if as_json:
+                    write_json({"source": before, "target": after}, file)
+                else:
+                    file.write(f"{after}\n")
+            file.flush()
+
+
+@app.command()
+def schema() -> None:
+    """Print the recipe's JSON schema, for editors."""
+    import json
+
+    from attuner.recipe import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+
+
+def _load(arguments: Sequence[str] | None, flags: dict[str, Any]) -> Recipe:
+    """The recipe that a command line means: a file first, if any, then overrides."""
+    from attuner.recipe_loading import load_recipe
+
+    rest = list(arguments or ())
+    is_file = bool(rest) and ("=" not in rest[0] or Path(rest[0]).is_file())
+    path = Path(rest.pop(0)) if is_file else None
+    return load_recipe(path, rest, flags)
+
+
+def _with_free_name(recipe: Recipe) -> Recipe:
+    """The recipe with a run folder that does not exist yet: demo, demo-2, demo-3, ..."""
+    folder, name, number = Path(recipe.output.folder), recipe.output.name, 1
+    while (folder / name).exists():
+        number += 1
+        name = f"{recipe.output.name}-{number}"
+    return recipe.model_copy(update={"output": recipe.output.model_copy(update={"name": name})})
+
+
+def _train(recipe: Recipe, as_json: bool) -> None:
+    from attuner.training.run import train as train_run
+
+    with _display(as_json) as display:
+        run = train_run(recipe, listeners=[display])
+    _show_run(run, display, as_json)
+
+
+def _display(as_json: bool) -> Display:
+    from attuner.console import Display, build_console
+
+    return Display(build_console(as_json))
+
+
+def _show_run(run: Run, display: Display, as_json: bool) -> None:
+    display.show_result(run.model_folder, run.before, run.after)
+    if as_json:
+        _print_json(
+            {
+                "run": str(run.folder),
+                "model": str(run.model_folder),
+                "before": dict(run.before),
+                "after": dict(run.after),
+                "seconds": run.seconds,
+                "counts": run.counts,
+            }
+        )
+
+
+def _print_json(value: Any) -> None:
+    from attuner.text_streams import write_json
+
+    write_json(value, sys.stdout)
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    """The file to write results into, or standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}.", "--output names a file that can be written."
+        ) from error
+    with file:
+        yield file

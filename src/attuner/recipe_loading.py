@@ -1,0 +1,212 @@
+"""From a file, overrides and flags to a `Recipe`, and back to YAML."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from attuner.errors import RecipeError
+from attuner.ready_recipes import list_recipes
+from attuner.recipe import Recipe
+from attuner.recipe_faults import describe_faults, show, spell
+from attuner.recipe_yaml import Location, plain_scalar, read_recipe_file, read_yaml
+
+# What a bare value given for a section stands for, as in recipe.py.
+_MAIN_KEYS = {"task": "name", "model": "checkpoint", "data": "train"}
+_FLAGS: dict[str, Location] = {
+    "task": ("task", "name"),
+    "source": ("task", "source"),
+    "target": ("task", "target"),
+    "model": ("model", "checkpoint"),
+    "data": ("data", "train"),
+    "name": ("output", "name"),
+}
+_OVERRIDE = re.compile(
+    r"(?P<key>[A-Za-z_][\w-]*(?:\[\d+\]|\.[A-Za-z_][\w-]*)*)=(?P<value>.*)", re.S
+)
+_KEY_PART = re.compile(r"\[(\d+)\]|([A-Za-z_][\w-]*)")
+
+
+def load_recipe(
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] = MappingProxyType({}),
+) -> Recipe:
+    """Read a recipe file, apply flags and then overrides, and check all of it.
+
+    Args:
+        path: YAML file; None where flags and overrides say everything.
+        overrides: `section.key=value`, the value as in YAML: `training.learning_rate=1e-4`,
+            `data.train[0].path=x.po`, `data.columns={source: en}`. A bare value for a section
+            sets its main key and keeps the others: `model=ID`, `data=x.po`.
+        flags: `task`, `source`, `target`, `model`, `data`, `name`; None means not given.
+
+    Raises:
+        RecipeError: The file cannot be read, or the recipe has faults: all of them are named.
+    """
+    tree: Any = None
+    lines: dict[Location, int] = {}
+    if path is not None:
+        _refuse_missing(path)
+        tree, lines = read_recipe_file(path)
+    name = str(path) if path is not None else ""
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise RecipeError(
+            f"{name} holds {show(tree)}.",
+            f"A recipe has the sections {', '.join(Recipe.model_fields)}.",
+            "Start from a ready one: attuner recipes list",
+        )
+    origins = {location: f"{name}:{line}" for location, line in lines.items()}
+    faults = _apply_flags(tree, origins, flags)
+    faults += _apply_overrides(tree, origins, overrides)
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        faults += describe_faults(error.errors(include_url=False), origins, name)
+    if faults:
+        raise _all_faults(faults, path)
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The whole recipe as YAML, defaults included; `load_recipe` gives an equal one."""
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.allow_unicode = True
+    yaml.width = 1_000_000  # a folded string is hard to read, and to find
+    text = io.StringIO()
+    yaml.dump(recipe.model_dump(mode="json"), text)
+    return text.getvalue()
+
+
+def _refuse_missing(path: Path) -> None:
+    if path.exists():
+        return
+    remedy = "Start from a ready one: attuner recipes list"
+    if path.stem in list_recipes():
+        remedy = f"{path.stem} is a ready recipe. Copy it: attuner recipes copy {path.stem} {path}"
+    raise RecipeError(f"{path}: no such file.", "A recipe is a YAML file.", remedy)
+
+
+def _all_faults(faults: Sequence[str], path: Path | None) -> RecipeError:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    remedy = "Options and their defaults: docs/reference/recipe.md, or attuner schema."
+    if path is None:
+        remedy += (
+            "\nWithout a recipe file, a first run needs: "
+            "--task translation --source en --target fr --model ID --data FILE"
+        )
+    listed = "\n".join(f"  {fault}" for fault in faults)
+    return RecipeError(f"{path or 'The recipe'} has {count}:\n{listed}", remedy=remedy)
+
+
+def _apply_flags(
+    tree: dict[str, Any], origins: dict[Location, str], flags: Mapping[str, Any]
+) -> list[str]:
+    """Put flags into `tree`; return the faults."""
+    given = {flag: value for flag, value in flags.items() if value not in (None, [], ())}
+    if {"source", "target"} & set(given) and "task" not in tree:
+        given.setdefault("task", "translation")
+    faults = []
+    for flag, value in given.items():
+        value = list(value) if isinstance(value, tuple) else value
+        fault = _assign(tree, origins, _FLAGS[flag], value, f"--{flag}")
+        faults += [fault] if fault else []
+    return faults
+
+
+def _apply_overrides(
+    tree: dict[str, Any], origins: dict[Location, str], overrides: Sequence[str]
+) -> list[str]:
+    """Put `key=value` overrides into `tree`, in order; return the faults."""
+    faults = []
+    for override in overrides:
+        match = _OVERRIDE.fullmatch(override)
+        if match is None:
+            faults.append(f"override {show(override)}: Expected: section.key=value.")
+            continue
+        location: Location = tuple(
+            int(index) if index else key for index, key in _KEY_PART.findall(match["key"])
+        )
+        origin = f"override {show(override)}"
+        try:
+            value = _parse_value(match["value"])
+        except RecipeError as error:
+            faults.append(f"{origin}: {error.happened.removeprefix('value:1: ')}")
+            continue
+        fault = _assign(tree, origins, location, value, origin)
+        faults += [fault] if fault else []
+    return faults
+
+
+def _parse_value(text: str) -> Any:
+    """What the right side of an override means: a YAML list, mapping, quoted text or word.
+
+    Anything else is text as it stands, so that `data.train=*.po` needs no quotes.
+    """
+    text = text.strip()
+    return read_yaml(text, "value")[0] if text[:1] in tuple("[{\"'") else plain_scalar(text)
+
+
+def _assign(
+    tree: dict[str, Any],
+    origins: dict[Location, str],
+    location: Location,
+    value: Any,
+    origin: str,
+) -> str | None:
+    """Set one value in `tree`, making sections on the way; return the fault, if any."""
+    section = location[0]
+    if len(location) == 1 and section in _MAIN_KEYS and not isinstance(value, dict):
+        location = (section, _MAIN_KEYS[str(section)])
+    _write_out_shorthands(tree)
+    place: Any = tree
+    for depth, part in enumerate(location):
+        fits = isinstance(place, list) if isinstance(part, int) else isinstance(place, dict)
+        if not fits:
+            kind = "a list" if isinstance(part, int) else "a section"
+            return f"{origin}: {spell(location[:depth])} is {show(place)}, not {kind}."
+        if isinstance(part, int) and part > len(place):
+            return f"{origin}: {spell(location[:depth])} has {len(place)} items, counted from 0."
+        if depth + 1 == len(location):
+            _put(place, part, value)
+        else:
+            missing: Any = [] if isinstance(location[depth + 1], int) else {}
+            known = part < len(place) if isinstance(part, int) else part in place
+            if not known or place[part] is None:
+                _put(place, part, missing)
+            place = place[part]
+    for old in [known for known in origins if known[: len(location)] == location]:
+        del origins[old]
+    origins[location] = origin
+    return None
+
+
+def _put(place: Any, part: str | int, value: Any) -> None:
+    if isinstance(part, int) and part == len(place):
+        place.append(value)
+    else:
+        place[part] = value
+
+
+def _write_out_shorthands(tree: dict[str, Any]) -> None:
+    """Turn bare values into the sections that they stand for, so that keys can be set in them."""
+    for section, key in _MAIN_KEYS.items():
+        if isinstance(tree.get(section), str | list):
+            tree[section] = {key: tree[section]}
+    data = tree.get("data")
+    for split in ("train", "validation", "test"):
+        if isinstance(data, dict) and isinstance(data.get(split), str | dict):
+            data[split] = [data[split]]
+        if isinstance(data, dict) and isinstance(data.get(split), list):
+            data[split] = [{"path": s} if isinstance(s, str) else s for s in data[split]]
