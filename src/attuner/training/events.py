@@ -119,11 +119,64 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """One test entry before and after tuning."""
+
+    source: str
+    before: str
+    after: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What tuning changed in the translations of the test entries.
+
+    Attributes:
+        rows: Some of the changed entries, those first that gained most.
+        num_examples: Test entries.
+        num_changed: Entries whose translation changed.
+        num_nearer: Changed entries that are nearer to their reference (sentence chrF).
+        num_further: Changed entries that are further from it.
+    """
+
+    rows: tuple[Comparison, ...]
+    num_examples: int
+    num_changed: int
+    num_nearer: int
+    num_further: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The run is over and its model folder is written."""
+
+    folder: Path
+    model_folder: Path
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    signatures: Mapping[str, str]
+    split: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """One line that the user should read: a fallback taken, a file written."""
 
     text: str
 
 
-Event = DataPrepared | Planned | Stepped | Progressed | Evaluated | Saved | Finished | Noted
+Event = (
+    DataPrepared
+    | Planned
+    | Stepped
+    | Progressed
+    | Evaluated
+    | Saved
+    | Finished
+    | Compared
+    | Delivered
+    | Noted
+)
 Listener = Callable[[Event], None]

@@ -1,0 +1,94 @@
+"""What a run shows: curves, and the translations that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Draw training loss, validation loss and validation scores of a run.
+
+    Args:
+        events: Lines of a run's `metrics.jsonl`.
+        path: The PNG to write.
+        title: Head of the picture.
+    """
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    steps = [event for event in events if event["event"] == "stepped"]
+    scored = [
+        event
+        for event in events
+        if event["event"] == "evaluated" and event["split"] == "validation"
+    ]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    left, right = figure.subplots(1, 2)
+    _draw_loss(left, steps, scored)
+    metrics = [name for name in (scored[0]["scores"] if scored else {}) if name != "loss"]
+    colours = {"bleu": "#1b6ca8", "chrf": "#c1571a", "ter": "#5a7d2b"}
+    for name in metrics:
+        xs, ys = [e["epoch"] for e in scored], [e["scores"][name] for e in scored]
+        right.plot(xs, ys, marker="o", markersize=4, color=colours.get(name), label=name)
+        right.annotate(f"{ys[-1]:.1f}", (xs[-1], ys[-1]), (4, 4), textcoords="offset points")
+    for event in scored:
+        if event["is_best"]:
+            best = event
+    if any(event["is_best"] for event in scored):
+        right.axvline(best["epoch"], color="#999999", linewidth=0.8, linestyle=":")
+    right.set_xlabel("epoch")
+    right.set_title("validation scores (dotted: delivered)", fontsize=9)
+    if metrics:
+        right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+
+
+def _draw_loss(
+    axes: Any, steps: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]]
+) -> None:
+    xs = [event["epoch"] for event in steps]
+    axes.plot(xs, [e["loss"] for e in steps], color="#bbbbbb", linewidth=0.7, label="update")
+    width = max(1, len(steps) // 40)
+    if len(steps) > 2 * width:
+        smooth = [
+            sum(e["loss"] for e in steps[max(0, i - width) : i + 1]) / (i - max(0, i - width) + 1)
+            for i in range(len(steps))
+        ]
+        axes.plot(xs, smooth, color="#444444", linewidth=1.4, label="training, smoothed")
+    points = [event for event in scored if "loss" in event["scores"]]
+    axes.plot(
+        [e["epoch"] for e in points],
+        [e["scores"]["loss"] for e in points],
+        marker="o",
+        markersize=4,
+        color="#b02a30",
+        label="validation",
+    )
+    axes.set_xlabel("epoch")
+    axes.set_title("loss, nats a target token", fontsize=9)
+    axes.legend(frameon=False)
+
+
+def sentence_gains(
+    before: Sequence[str], after: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[float]:
+    """How much nearer each text came to its references, in sentence chrF (Popović 2015).
+
+    Unchanged texts gain exactly 0.
+    """
+    from sacrebleu.metrics import CHRF
+
+    chrf = CHRF()
+
+    def score(text: str, texts: Sequence[str]) -> float:
+        return float(chrf.sentence_score(text, list(texts)).score)
+
+    return [
+        0.0 if old == new else score(new, texts) - score(old, texts)
+        for old, new, texts in zip(before, after, references, strict=True)
+    ]

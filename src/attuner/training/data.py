@@ -1,0 +1,87 @@
+"""From the recipe's sources to prepared examples: where `recipe` meets the data room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from attuner.data.preparation import Prepared, prepare
+from attuner.data.reading import read_units
+from attuner.data.units import Unit
+from attuner.recipe import Recipe, Source, Subset
+
+Progress = Callable[[int, int], None]
+
+# Units between two reports of progress.
+_STEP = 1000
+
+
+def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepared:
+    """Read, filter and divide the examples of a recipe.
+
+    Args:
+        recipe: Its `task` and `data` sections are used.
+        progress: Called with the number of entries read so far, and 0: how many there will be
+            is not known.
+
+    Raises:
+        DataError: A source cannot be read, or too little is left of it.
+    """
+    skipped: Counter[str] = Counter()
+    data, split = recipe.data, recipe.data.split
+    parts = {
+        part: None if sources is None else _units(recipe, sources, skipped)
+        for part, sources in (
+            ("train", data.train),
+            ("validation", data.validation),
+            ("test", data.test),
+        )
+    }
+    train = parts["train"]
+    assert train is not None
+    return prepare(
+        _watched(train, progress) if progress else train,
+        parts["validation"],
+        parts["test"],
+        by=split.by,
+        validation_size=split.validation,
+        test_size=split.test,
+        train_size=split.train_size,
+        seed=split.seed,
+        duplicates=data.duplicates,
+        train_subset=_n_and_seed(data.train_subset),
+        evaluation_subset=_n_and_seed(data.evaluation_subset),
+        skipped=skipped,
+    )
+
+
+def _units(recipe: Recipe, sources: Sequence[Source], skipped: Counter[str]) -> Iterator[Unit]:
+    """The units of all sources, one after the other."""
+    for source in sources:
+        yield from read_units(
+            source.path,
+            source_language=source.source_language or recipe.task.source,
+            target_language=source.target_language or recipe.task.target,
+            target_path=source.target_path,
+            config=source.config,
+            revision=source.revision,
+            split=source.split,
+            columns=source.columns,
+            encoding=source.encoding,
+            weight=source.weight,
+            bad_entries=recipe.data.bad_entries,
+            skipped=skipped,
+        )
+
+
+def _watched(units: Iterator[Unit], progress: Progress) -> Iterator[Unit]:
+    number = 0
+    for number, unit in enumerate(units, start=1):  # noqa: B007
+        if number % _STEP == 0:
+            progress(number, 0)
+        yield unit
+    progress(number, 0)
+
+
+def _n_and_seed(subset: Subset | None) -> tuple[int, int] | None:
+    return None if subset is None else (subset.n, subset.seed)

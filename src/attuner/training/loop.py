@@ -1,0 +1,266 @@
+"""The training loop: a generator of events, from top to bottom.
+
+It knows no task, no file format and no disk: what it needs comes in as functions. What it
+yields, listeners see; they cannot steer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from attuner.data.batching import BatchPlan, Update
+from attuner.training.events import Evaluated, Event, Finished, Saved, Stepped
+from attuner.training.optimizer import learning_rate_at
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+
+    from attuner.data.features import Ints
+    from attuner.tasks.task import Batch
+
+# Scores of which less is better.
+FALLING = frozenset({"loss"})
+
+
+@dataclass(slots=True)
+class LoopState:
+    """Where the loop stands; with weights, optimizer and random states, all that resuming needs.
+
+    Attributes:
+        step: Updates done.
+        plan: State of the batch plan.
+        num_examples: Examples seen.
+        loss_sum: Training loss since the last evaluation, in nats, summed over tokens.
+        loss_tokens: Target tokens since the last evaluation.
+        best: Best validation score so far, or None.
+        best_step: Update after which it was reached.
+        without_gain: Evaluations since the best.
+        seconds: Time in the loop so far.
+        train_seconds: Time in updates alone.
+    """
+
+    step: int = 0
+    plan: dict[str, int] = field(default_factory=lambda: {"epoch": 0, "position": 0})
+    num_examples: int = 0
+    loss_sum: float = 0.0
+    loss_tokens: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    without_gain: int = 0
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The numbers of the recipe that the loop goes by; see `recipe.Training`."""
+
+    num_steps: int
+    learning_rate: float
+    schedule: str = "linear"
+    warmup_steps: int = 0
+    max_grad_norm: float = 1.0
+    evaluate: str = "epoch"
+    evaluate_every_steps: int | None = None
+    save: str = "epoch"
+    save_every_steps: int | None = None
+    best_metric: str = "chrf"
+    patience: int | None = None
+    min_delta: float = 0.0
+
+
+Evaluate = Callable[[], tuple[Mapping[str, float], Mapping[str, str]]]
+Save = Callable[[LoopState, bool], Path]
+
+
+def train_loop(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plan: BatchPlan,
+    accelerator: Accelerator,
+    *,
+    collate: Callable[[Ints], Batch],
+    loss: Callable[[nn.Module, Batch], Tensor],
+    evaluate: Evaluate,
+    save: Save,
+    settings: Settings,
+    state: LoopState | None = None,
+) -> Iterator[Event]:
+    """Train, and yield what happens.
+
+    Args:
+        model: As `accelerator.prepare` returned it.
+        optimizer: Likewise.
+        plan: The order of updates.
+        accelerator: Device, precision, processes.
+        collate: Rows of a micro-batch → tensors.
+        loss: Model and micro-batch → summed loss.
+        evaluate: Scores of the validation examples, and their signatures.
+        save: Writes a checkpoint (the second argument: it is the best so far), returns its folder.
+        settings: The numbers.
+        state: Where to go on from.
+
+    Yields:
+        Stepped after each update, Evaluated and Saved when due, Finished at the end.
+    """
+    state = state or LoopState()
+    plan.restore(state.plan)
+    model.train()
+    started = time.perf_counter() - state.seconds
+    reason = "done"
+    updates = iter(plan)
+    while state.step < settings.num_steps:
+        began = time.perf_counter()
+        update = next(updates)
+        rate = _set_learning_rate(optimizer, state.step, settings)
+        loss_sum, norm = _update(
+            model, optimizer, accelerator, update, collate, loss, settings.max_grad_norm
+        )
+        state.step += 1
+        state.plan = plan.state()
+        state.num_examples += len(update.rows)
+        state.loss_sum += loss_sum
+        state.loss_tokens += update.num_target_tokens
+        state.train_seconds += time.perf_counter() - began
+        state.seconds = time.perf_counter() - started
+        yield Stepped(
+            step=state.step,
+            num_steps=settings.num_steps,
+            epoch=update.epoch,
+            loss=loss_sum / update.num_target_tokens,
+            learning_rate=rate,
+            grad_norm=norm,
+            num_examples=len(update.rows),
+            num_target_tokens=update.num_target_tokens,
+            seconds=state.seconds,
+        )
+        is_last = state.step == settings.num_steps
+        is_best = False
+        if _is_due(settings.evaluate, settings.evaluate_every_steps, state.step, update, is_last):
+            event = _evaluate(model, evaluate, state, settings, update.epoch)
+            state.seconds = time.perf_counter() - started
+            is_best = event.is_best
+            yield event
+        stops = settings.patience is not None and state.without_gain >= settings.patience
+        if is_best or stops or _is_due(
+            settings.save, settings.save_every_steps, state.step, update, is_last
+        ):
+            yield Saved(state.step, save(state, is_best), is_best)
+            state.seconds = time.perf_counter() - started
+        if stops:
+            reason = "early stopping"
+            break
+    yield Finished(
+        reason=reason,
+        num_steps=state.step,
+        num_examples=state.num_examples,
+        seconds=state.seconds,
+        train_seconds=state.train_seconds,
+        best_step=state.best_step,
+    )
+
+
+def _update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    update: Update,
+    collate: Callable[[Ints], Batch],
+    loss: Callable[[nn.Module, Batch], Tensor],
+    max_grad_norm: float,
+) -> tuple[float, float]:
+    """One optimizer update; returns the summed loss over all processes and the gradient's norm.
+
+    The gradient is that of the mean over the update's real target tokens, whatever it was cut
+    into. Processes average their gradients, hence the factor.
+    """
+    scale = accelerator.num_processes / update.num_target_tokens
+    total = torch.zeros((), device=accelerator.device)
+    last = len(update.micro_batches) - 1
+    for number, rows in enumerate(update.micro_batches):
+        is_empty = len(rows) == 0
+        batch = collate(update.rows[:1] if is_empty else rows)
+        with _synced(accelerator, model, number == last):
+            summed = loss(model, batch) * (0.0 if is_empty else 1.0)
+            accelerator.backward(summed * scale)
+        total += summed.detach()
+    norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or float("inf"))
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(accelerator.reduce(total, "sum")), float(norm)
+
+
+def _synced(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
+    """Exchange gradients between processes once an update: after its last micro-batch."""
+    from contextlib import nullcontext
+
+    return nullcontext() if is_last else accelerator.no_sync(model)
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: Settings) -> float:
+    rate = learning_rate_at(
+        step,
+        peak=settings.learning_rate,
+        num_steps=settings.num_steps,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _is_due(when: str, every: int | None, step: int, update: Update, is_last: bool) -> bool:
+    if when == "none":
+        return False
+    if when == "epoch":
+        return is_last or update.epoch.is_integer()
+    assert every is not None
+    return is_last or step % every == 0
+
+
+def _evaluate(
+    model: nn.Module, evaluate: Evaluate, state: LoopState, settings: Settings, epoch: float
+) -> Evaluated:
+    """Score the validation examples and keep book of the best."""
+    began = time.perf_counter()
+    scores, signatures = evaluate()
+    model.train()
+    value = scores[settings.best_metric]
+    is_best = is_better(value, state.best, settings.best_metric, settings.min_delta)
+    if is_best:
+        state.best, state.best_step, state.without_gain = value, state.step, 0
+    else:
+        state.without_gain += 1
+    event = Evaluated(
+        when="epoch" if settings.evaluate == "epoch" else "steps",
+        split="validation",
+        step=state.step,
+        epoch=epoch,
+        scores=scores,
+        signatures=signatures,
+        train_loss=state.loss_sum / max(1, state.loss_tokens),
+        is_best=is_best,
+        seconds=time.perf_counter() - began,
+    )
+    state.loss_sum, state.loss_tokens = 0.0, 0
+    return event
+
+
+def is_better(value: float, best: float | None, metric: str, min_delta: float = 0.0) -> bool:
+    """Whether `value` is better than `best` by more than `min_delta`; NaN never is."""
+    if best is None:
+        return value == value
+    return best - value > min_delta if metric in FALLING else value - best > min_delta

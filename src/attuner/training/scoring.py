@@ -1,0 +1,123 @@
+"""Scores of a model in memory: token loss, and the metrics of what it generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from attuner.data.features import SequencePairs
+from attuner.data.units import Example
+from attuner.inference.conversion import CONVERTIBLE
+from attuner.inference.engine import Engine
+
+if TYPE_CHECKING:
+    from attuner.evaluation.evaluate import Evaluation
+    from attuner.models.codec import TextCodec
+    from attuner.tasks.task import Task
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """How to generate; see `recipe.Generation`."""
+
+    engine: str = "auto"
+    quantization: str = "float32"
+    num_beams: int = 4
+    max_new_tokens: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Validation or test examples, and their features for the token loss."""
+
+    examples: Sequence[Example]
+    features: SequencePairs
+
+
+def token_loss(
+    model: nn.Module,
+    task: Task,
+    features: SequencePairs,
+    device: torch.device,
+    *,
+    batch_examples: int = 64,
+) -> float:
+    """Mean cross-entropy over all real target tokens, in nats; every row counts once.
+
+    Args:
+        model: With the task's hooks in place.
+        task: Its collate and loss.
+        features: The rows.
+        device: Where the model is.
+        batch_examples: Rows in one forward; they are sorted by length, the result is the same.
+    """
+    was_training = model.training
+    model.eval()
+    order = np.argsort(features.target.lengths, kind="stable")
+    total = 0.0
+    try:
+        with torch.no_grad():
+            for start in range(0, len(order), batch_examples):
+                batch = task.collate(features, order[start : start + batch_examples], device)
+                total += float(task.loss(model, batch))
+    finally:
+        model.train(was_training)
+    return total / max(1, int(features.target.lengths.sum()))
+
+
+def build_engine(model: nn.Module, codec: TextCodec, settings: GenerationSettings) -> Engine:
+    """The engine that generates from a model in memory.
+
+    `auto` takes CTranslate2 where it supports the model's family.
+    """
+    family: str = model.config.model_type  # type: ignore[union-attr,assignment]
+    if settings.engine == "transformers" or (
+        settings.engine == "auto" and family not in CONVERTIBLE
+    ):
+        from attuner.inference.transformers_engine import TransformersEngine
+
+        return TransformersEngine(model, codec)
+    from attuner.inference.ctranslate2_engine import engine_from_model
+
+    return engine_from_model(model, codec, quantization=settings.quantization)
+
+
+def generated_scores(
+    model: nn.Module,
+    codec: TextCodec,
+    examples: Sequence[Example],
+    settings: GenerationSettings,
+    *,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Translate the examples as a user would see it, and score the translations.
+
+    Args:
+        model: Without the task's hooks.
+        codec: Its tokens.
+        examples: Whole entries.
+        settings: How to generate.
+        progress: Called with examples done and in all.
+    """
+    from attuner.evaluation.evaluate import evaluate
+    from attuner.inference.translator import Translator
+
+    return evaluate(
+        Translator(build_engine(model, codec, settings)),
+        examples,
+        num_beams=settings.num_beams,
+        max_new_tokens=settings.max_new_tokens,
+        progress=progress,
+    )
+
+
+def with_loss(scores: Mapping[str, float], loss: float) -> dict[str, float]:
+    """The scores of a part, token loss first."""
+    return {"loss": loss, **scores}
