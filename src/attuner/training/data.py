@@ -76,7 +76,7 @@ def _units(recipe: Recipe, sources: Sequence[Source], skipped: Counter[str]) -> 
 
 def _watched(units: Iterator[Unit], progress: Progress) -> Iterator[Unit]:
     number = 0
-    for number, unit in enumerate(units, start=1):  # noqa: B007
+    for number, unit in enumerate(units, start=1):
         if number % _STEP == 0:
             progress(number, 0)
         yield unit
