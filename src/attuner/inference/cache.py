@@ -1,0 +1,80 @@
+"""Converted engines, kept in the user's cache folder so that the next start is quick."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attuner.errors import ModelError
+from attuner.inference.ctranslate2_engine import CTranslate2Engine
+from attuner.inference.settings import GenerationSettings
+from attuner.models.codec import TextCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+logger = logging.getLogger(__name__)
+
+# Raised when `convert` changes what it writes for the same model.
+_LAYOUT = 1
+_KEYED = ("*.safetensors", "*.json", "*.spm", "*.model")
+
+
+def cache_folder() -> Path:
+    """Where Attuner keeps what it can make again: `ATTUNER_CACHE`, or the user's cache."""
+    own = os.environ.get("ATTUNER_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "attuner"
+
+
+def cached_engine(
+    folder: Path,
+    codec: TextCodec,
+    *,
+    quantization: str = "float32",
+    threads: int = 0,
+    settings: GenerationSettings | None = None,
+) -> CTranslate2Engine:
+    """The engine of a model folder, converted at the first call and whenever the model changed.
+
+    Raises:
+        ModelError: The model cannot be loaded, or CTranslate2 does not support it.
+    """
+
+    def load() -> CTranslate2Engine:
+        return CTranslate2Engine(
+            entry, codec, quantization=quantization, threads=threads, settings=settings
+        )
+
+    entry = cache_folder() / "engines" / engine_key(folder, quantization)
+    if entry.is_dir():
+        try:
+            return load()
+        except (ModelError, ValueError, KeyError) as error:
+            logger.info("the cached engine %s is broken and made again: %s", entry, error)
+    from attuner.inference.conversion import convert
+
+    logger.info("converting %s for CTranslate2; the next start will be quick", folder)
+    convert(folder, entry, codec, quantization=quantization)
+    return load()
+
+
+def engine_key(folder: Path, quantization: str) -> str:
+    """Hash of all that a converted engine depends on: weights, settings, tokens, converter."""
+    from ctranslate2 import __version__
+
+    digest = hashlib.sha256(f"{_LAYOUT} {__version__} {quantization}".encode())
+    for path in _keyed_files(folder):
+        digest.update(f"\0{path.name}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def _keyed_files(folder: Path) -> Iterable[Path]:
+    return sorted({path for pattern in _KEYED for path in folder.glob(pattern)})

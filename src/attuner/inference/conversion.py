@@ -1,0 +1,145 @@
+"""From a transformers model to a CTranslate2 folder, Marian's pad row kept.
+
+transformers starts Marian's decoder from the embedding of the pad token. CTranslate2's own
+loader takes that row for zero and drops it, together with the last entry of the vocabulary.
+Plain fine-tuning moves the row, because it is tied to the output layer: then the dropped row
+changes nearly every translation. Here the row stays, the decoder starts from the token as in
+transformers, and its output bias is so low that it is never generated. Row numbers equal the
+tokenizer's ids, whatever place the pad token has.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attuner.errors import ModelError
+from attuner.models.codec import TextCodec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# model_type → name of the configuration class that CTranslate2 registers its loader under. Kept
+# here so that choosing an engine imports neither library.
+CONVERTIBLE = {
+    "bart": "BartConfig",
+    "m2m_100": "M2M100Config",
+    "marian": "MarianConfig",
+    "mbart": "MBartConfig",
+    "mt5": "MT5Config",
+    "pegasus": "PegasusConfig",
+    "t5": "T5Config",
+}
+_NEVER = -1e9
+
+
+def convert(model_folder: Path, output: Path, codec: TextCodec, *, quantization: str) -> None:
+    """Convert a model folder; `output` appears whole or not at all.
+
+    Raises:
+        ModelError: The model cannot be loaded, or CTranslate2 does not support it.
+    """
+    from attuner.models.loading import load_seq2seq
+
+    convert_model(load_seq2seq(model_folder), output, codec, quantization=quantization)
+
+
+def convert_model(
+    model: nn.Module, output: Path, codec: TextCodec, *, quantization: str = "float32"
+) -> None:
+    """Convert a model in memory, which is left as it is; `output` appears whole or not at all.
+
+    Args:
+        model: An encoder-decoder model of transformers, unwrapped.
+        output: Folder to write; replaced where it exists.
+        codec: The model's tokenizer.
+        quantization: `float32`, `int8` or another type that CTranslate2 knows.
+
+    Raises:
+        ModelError: CTranslate2 does not support the model.
+    """
+    import torch
+    from ctranslate2.converters import transformers as loaders
+
+    config_name = CONVERTIBLE.get(str(_View(model).config.model_type), "")
+    if config_name == "MarianConfig":
+        load = _marian_spec
+    elif config_name in loaders._MODEL_LOADERS:
+        load = _other_spec
+    else:
+        raise ModelError(
+            f"CTranslate2 does not support models of type {_View(model).config.model_type}.",
+            f"Supported: {', '.join(sorted(CONVERTIBLE))}.",
+            "Use the transformers engine: generation.engine=transformers.",
+        )
+    with torch.no_grad():
+        spec = load(_View(model), codec)
+        spec.validate()
+        spec.optimize(quantization=quantization)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        spec.save(str(partial))
+        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        shutil.rmtree(output, ignore_errors=True)
+        try:
+            partial.rename(output)
+        except OSError:
+            if not output.is_dir():  # else another process was quicker: its folder is as good
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class _View:
+    """A model with a configuration of its own: CTranslate2's loaders write into it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.config: Any = copy.deepcopy(model.config)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def _marian_spec(model: _View, codec: TextCodec) -> Any:
+    import torch
+    from ctranslate2.converters.transformers import BartLoader
+
+    model.config.normalize_before = False
+    model.config.normalize_embedding = False
+    spec = BartLoader().get_model_spec(model)
+    start = int(model.config.decoder_start_token_id)
+    # final_logits_bias is a buffer of zeros in most checkpoints; copied, never written to.
+    bias = model.final_logits_bias.detach().to("cpu", torch.float32).flatten().clone()
+    for never in {start, int(model.config.pad_token_id)} - {codec.eos_token_id}:
+        bias[never] = _NEVER
+    spec.decoder.projection.bias = bias
+    sources = codec.source_tokens(range(spec.encoder.embeddings[0].weight.shape[0]))
+    targets = codec.target_tokens(range(spec.decoder.embeddings.weight.shape[0]))
+    spec.register_source_vocabulary(_unique(sources))
+    spec.register_target_vocabulary(_unique(targets))
+    spec.config.eos_token = targets[codec.eos_token_id]
+    spec.config.unk_token = targets[codec.unk_token_id]
+    spec.config.decoder_start_token = targets[start]
+    return spec
+
+
+def _other_spec(model: _View, codec: TextCodec) -> Any:
+    from ctranslate2.converters import transformers as loaders
+
+    loader = loaders._MODEL_LOADERS[CONVERTIBLE[model.config.model_type]]
+    return loader(model, codec.tokenizer)  # type: ignore[attr-defined]
+
+
+def _unique(tokens: list[str]) -> list[str]:
+    """The tokens, ids without a spelling of their own renamed: CTranslate2 looks them up."""
+    seen: set[str] = set()
+    names = []
+    for place, token in enumerate(tokens):
+        names.append(f"<unused {place}>" if token in seen else token)
+        seen.add(token)
+    return names

@@ -1,0 +1,176 @@
+"""Translate whole texts: white space and line breaks kept, each distinct line once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from attuner.data.segments import Segments, segment
+from attuner.errors import UsageError, nearest
+from attuner.inference.settings import GenerationSettings, read_settings
+
+if TYPE_CHECKING:
+    from attuner.inference.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("auto", "ctranslate2", "transformers")
+
+# Lines between two reports of progress: enough for full batches, as they are sorted by length.
+_LINES_AT_ONCE = 256
+
+
+class Translator:
+    """A model that is ready to translate; `attuner.load` makes one.
+
+    Args:
+        engine: Generates lines.
+        settings: Defaults of the search, as the checkpoint has them.
+
+    Attributes:
+        engine: Generates lines.
+        settings: Defaults of the search.
+    """
+
+    def __init__(self, engine: Engine, *, settings: GenerationSettings | None = None) -> None:
+        self.engine = engine
+        self.settings = settings or GenerationSettings()
+
+    # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
+    @overload
+    def translate(  # type: ignore[overload-overlap]
+        self,
+        texts: str,
+        *,
+        num_beams: int | None = None,
+        max_new_tokens: int = 128,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> str: ...
+
+    @overload
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        num_beams: int | None = None,
+        max_new_tokens: int = 128,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[str]: ...
+
+    def translate(
+        self,
+        texts: str | Sequence[str],
+        *,
+        num_beams: int | None = None,
+        max_new_tokens: int = 128,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> str | list[str]:
+        """Translate a text or several; a text gives a text, a list a list.
+
+        White space at the edges of lines and line breaks are kept; blank texts come back as they
+        are.
+
+        Args:
+            texts: What to translate.
+            num_beams: Width of the beam search, 1 is greedy; the checkpoint's where not given.
+            max_new_tokens: Longest translation of a line in tokens, end token included.
+            progress: Called with the number of lines done and their total.
+        """
+        single = isinstance(texts, str)
+        segmented = [segment(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        translations = self._translate_lines(segmented, num_beams, max_new_tokens, progress)
+        joined = [parts.join([translations[line] for line in parts.lines]) for parts in segmented]
+        return joined[0] if single else joined
+
+    def translate_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        num_beams: int | None = None,
+        max_new_tokens: int = 128,
+        at_once: int = 256,
+    ) -> Iterator[str]:
+        """Translate texts as they come, `at_once` of them at a time, in their order."""
+        remaining = iter(texts)
+        while chunk := list(islice(remaining, at_once)):
+            yield from self.translate(chunk, num_beams=num_beams, max_new_tokens=max_new_tokens)
+
+    def _translate_lines(
+        self,
+        segmented: Sequence[Segments],
+        num_beams: int | None,
+        max_new_tokens: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> dict[str, str]:
+        """The translation of each distinct line; alike lengths are generated together."""
+        distinct = {line for parts in segmented for line in parts.lines}
+        lines = sorted(distinct, key=lambda line: (-len(line), line))
+        translations: dict[str, str] = {}
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            chunk = lines[start : start + _LINES_AT_ONCE]
+            results = self.engine.generate(
+                chunk,
+                num_beams=num_beams or self.settings.num_beams,
+                max_new_tokens=max_new_tokens,
+            )
+            translations |= {
+                line: best.text for line, (best, *_) in zip(chunk, results, strict=True)
+            }
+            if progress is not None:
+                progress(len(translations), len(lines))
+        return translations
+
+
+def load(
+    model: str | Path,
+    *,
+    engine: str = "auto",
+    quantization: str = "float32",
+    revision: str | None = None,
+) -> Translator:
+    """Load a translation model for use.
+
+    Args:
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
+        quantization: Number format of CTranslate2's weights: `float32` or `int8`.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        ModelError: There is no such model, it is incomplete, or the engine does not support it.
+        UsageError: There is no such engine.
+    """
+    from attuner.models.codec import load_codec
+    from attuner.models.loading import resolve_model
+
+    if engine not in ENGINES:
+        raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
+    folder = resolve_model(str(model), revision=revision)
+    settings = read_settings(folder)
+    chosen = choose_engine(folder) if engine == "auto" else engine
+    codec = load_codec(folder)
+    if chosen == "ctranslate2":
+        from attuner.inference.cache import cached_engine
+
+        made: Engine = cached_engine(folder, codec, quantization=quantization, settings=settings)
+    else:
+        from attuner.inference.transformers_engine import TransformersEngine
+        from attuner.models.loading import load_seq2seq
+
+        made = TransformersEngine(load_seq2seq(folder), codec, settings=settings)
+    return Translator(made, settings=settings)
+
+
+def choose_engine(folder: Path) -> str:
+    """CTranslate2 where it supports the model's family, else transformers; no library imported."""
+    from attuner.inference.conversion import CONVERTIBLE
+    from attuner.models.loading import model_type
+
+    family = model_type(folder)
+    if family in CONVERTIBLE:
+        return "ctranslate2"
+    logger.info("CTranslate2 does not support %s models: transformers generates", family)
+    return "transformers"
