@@ -1,0 +1,141 @@
+"""Find the source and the target text in the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from attuner.data.asked import Asked
+from attuner.data.languages import find_language
+from attuner.data.units import Address, Unit
+from attuner.errors import DataError
+
+Row = Mapping[str, Any]
+
+
+class Columns(NamedTuple):
+    """Where the texts stand: a column, or a language within the column `translation`.
+
+    Attributes:
+        source: Keys that lead to the source text.
+        target: Keys that lead to the target text or texts.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+
+
+def find_columns(
+    file: str, names: list[str], languages_of_translation: list[str] | None, asked: Asked
+) -> Columns:
+    """Choose the columns: as named by the user, else the Hub's, else by language, else by side.
+
+    Args:
+        file: The file, as an error shows it.
+        names: The columns that the table has.
+        languages_of_translation: The keys of its column `translation`, where it has such a one.
+        asked: The languages, and the names that the user gave.
+
+    Raises:
+        DataError: A side has no column; lists the columns expected and those found.
+    """
+
+    def find(side: str, language: str) -> tuple[str, ...]:
+        if side in asked.columns:
+            wanted = asked.columns[side]
+            if wanted in names:
+                return (wanted,)
+            raise _no_column(file, side, [wanted], names)
+        if languages_of_translation is not None:
+            key = find_language(languages_of_translation, language)
+            if key is None:
+                raise DataError(
+                    f"{file}: the column `translation` has no text in {language}, "
+                    f"it has: {', '.join(sorted(languages_of_translation))}.",
+                    f"The {side} language must be one of these.",
+                    f"Set task.{side} to one of them, or give other data.",
+                )
+            return ("translation", key)
+        column = find_language(names, language) or (side if side in names else None)
+        if column is None:
+            raise _no_column(file, side, [language, side, "translation"], names)
+        return (column,)
+
+    source = find("source", asked.source_language)
+    target = find("target", asked.target_language)
+    if source == target:
+        raise DataError(
+            f"{file}: source and target are both in the column {'.'.join(source)}.",
+            "The two sides stand in different columns.",
+            "Set data.train[0].columns.source=NAME and data.train[0].columns.target=NAME",
+        )
+    return Columns(source, target)
+
+
+def find_columns_of_row(file: str, row: Row, asked: Asked) -> Columns:
+    """`find_columns` for a row whose table has no schema."""
+    translation = row.get("translation")
+    languages = list(translation) if isinstance(translation, dict) else None
+    return find_columns(file, list(row), languages, asked)
+
+
+def row_unit(
+    row: Row, columns: Columns, asked: Asked, file: str, number: int, line: int | None = None
+) -> Unit | None:
+    """The unit of a row, or None (and a bad entry) where it has no usable texts.
+
+    A target may be a list: several references. A target that is null or empty is an
+    untranslated entry.
+    """
+    where = f"{file}:{line}" if line else f"{file}: row {number}"
+
+    def bad(reason: str, what: str, expected: str) -> None:
+        asked.faults.add(reason, f"{where}: {what}.", expected, "Complete it")
+
+    texts: list[Any] = []
+    for keys in columns:
+        found, value = _lookup(row, keys)
+        if not found or (value is None and keys is columns.source):
+            name = ".".join(keys)
+            bad("missing column value", f"no value for {name}", "Every row needs both columns.")
+            return None
+        texts.append(value)
+    source, target = texts
+    targets = [target] if not isinstance(target, list | tuple) else list(target)
+    targets = [text for text in targets if text is not None]
+    for text in (source, *targets):
+        if not isinstance(text, str):
+            what = f"{_shown(text)} where a text should be"
+            bad("not a text", what, "Source and target are strings.")
+            return None
+    catalog = row.get("catalog")
+    address = Address(
+        file,
+        str(number),
+        line,
+        catalog=catalog if isinstance(catalog, str) and catalog else file,
+    )
+    return asked.unit(address, source, tuple(text for text in targets if text))
+
+
+def _lookup(row: Row, keys: tuple[str, ...]) -> tuple[bool, Any]:
+    value: Any = row
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            return False, None
+        value = value[key]
+    return True, value
+
+
+def _shown(value: object, width: int = 40) -> str:
+    text = repr(value)
+    return text if len(text) <= width else text[:width] + "..."
+
+
+def _no_column(file: str, side: str, expected: list[str], found: list[str]) -> DataError:
+    wanted = " or ".join(f"`{name}`" for name in expected)
+    return DataError(
+        f"{file}: no column for the {side} text.",
+        f"Expected a column {wanted}; found: {', '.join(found) or 'none'}.",
+        f"Name it: data.train[0].columns.{side}=COLUMN",
+    )

@@ -1,0 +1,114 @@
+"""Read data sets of the Hugging Face Hub through `datasets`; no code of theirs is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attuner.data.asked import Asked
+from attuner.data.columns import find_columns
+from attuner.data.languages import find_language
+from attuner.data.tables import table_units
+from attuner.data.units import Unit
+from attuner.errors import DataError
+
+_BATCH_ROWS = 1000
+_KDE4 = ("kde4", "Helsinki-NLP/kde4")
+# The pairs that the Hub has as Parquet; the others needed a loading script.
+_KDE4_PAIRS = ("en-fr", "en-it", "fi-nl", "it-ro", "nl-sv")
+
+
+def read_hub(
+    name: str, asked: Asked, *, config: str | None, revision: str | None, split: str
+) -> Iterator[Unit]:
+    """Read a split of a data set on the Hub, memory-mapped.
+
+    Args:
+        name: Its id, as `Helsinki-NLP/kde4`.
+        asked: Languages and columns.
+        config: Its configuration; that of `kde4` is found by the languages.
+        revision: Branch, tag or commit.
+        split: Its split.
+
+    Raises:
+        DataError: The data set, configuration, split or columns are not there, or the Hub
+            cannot be reached.
+    """
+    if name in _KDE4:
+        name, config = _KDE4[1], _kde4_config(config, asked)
+    dataset = _load(name, config, revision, split)
+    where = f"hub:{name}/{config or 'default'}/{split}"
+    columns = find_columns(where, dataset.column_names, _languages(dataset), asked)
+    needed = {columns.source[0], columns.target[0], "catalog"} & set(dataset.column_names)
+    table = dataset.select_columns(sorted(needed)).with_format("arrow")
+    rows = (row for batch in table.iter(batch_size=_BATCH_ROWS) for row in batch.to_pylist())
+    yield from table_units(rows, columns, asked, where)
+
+
+def _load(name: str, config: str | None, revision: str | None, split: str) -> Any:
+    if Path(name).exists():  # load_dataset would silently take it for the data set
+        raise DataError(
+            f"hub:{name}: there is a folder or file of that name here.",
+            "After hub: stands the id of a data set on the Hub.",
+            f"For the folder, give {name} without hub:. For the Hub, run in another folder.",
+        )
+    import datasets
+    from huggingface_hub import validate_repo_id
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
+
+    # DatasetNotFoundError is an OSError too, so the order of the clauses matters. HTTPError is
+    # that of whichever HTTP library this huggingface_hub was built on; OfflineModeIsEnabled is a
+    # ConnectionError.
+    try:
+        validate_repo_id(name)
+        return datasets.load_dataset(name, config, split=split, revision=revision)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise DataError(
+            f"hub:{name}: {_first_line(error)}",
+            "A data set on the Hub has an id such as Helsinki-NLP/kde4.",
+            "Check its name; for a private one, log in with: hf auth login",
+        ) from error
+    except (ConnectionError, HTTPError) as error:
+        raise DataError(
+            f"hub:{name}: the Hugging Face Hub cannot be reached: {_first_line(error)}",
+            "A data set of the Hub is fetched on first use and kept in a cache.",
+            "Check the network and HF_HUB_OFFLINE, or give a folder with the files instead.",
+        ) from error
+    except (datasets.exceptions.DatasetsError, HFValidationError, ValueError, OSError) as error:
+        # Unknown configurations and splits are plain ValueErrors that list the known ones.
+        raise DataError(
+            f"hub:{name}: {_first_line(error)}",
+            "The configuration, revision and split must exist, in data files, without a script.",
+            "Set data.train[0].config, .revision or .split.",
+        ) from error
+
+
+def _kde4_config(config: str | None, asked: Asked) -> str:
+    pair = sorted((asked.source_language, asked.target_language))
+    for known in _KDE4_PAIRS:
+        codes = known.split("-")
+        if all(find_language(codes, language) for language in pair) and config in (None, known):
+            return known
+    wanted = config or "-".join(pair)
+    archive = f"{'-'.join(sorted(wanted.split('-')))}.txt.zip"
+    raise DataError(
+        f"hub:Helsinki-NLP/kde4: the Hub has no pair {wanted}, it has: {', '.join(_KDE4_PAIRS)}.",
+        f"The other pairs are on the OPUS site, as KDE4 Moses zip: {archive}",
+        f"Download that file, and pass it as data: path/to/{archive}",
+    )
+
+
+def _languages(dataset: Any) -> list[str] | None:
+    """Languages of the column `translation`, a struct or the feature `Translation`."""
+    feature = dataset.features.get("translation")
+    if feature is None:
+        return None
+    languages = getattr(feature, "languages", None)
+    if languages is not None:
+        return list(languages)
+    return list(feature) if isinstance(feature, dict) else None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,0 +1,75 @@
+"""Compare language codes as files write them with those that a task asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from attuner.errors import DataError
+
+_CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
+
+
+def same_language(one: str, other: str) -> bool:
+    """Whether two codes can mean one language: equal, or one has a region and the other none.
+
+    >>> same_language("en", "en-US"), same_language("fr_FR", "fr")
+    (True, True)
+    >>> same_language("pt-BR", "pt_PT"), same_language("de", "fr")
+    (False, False)
+    >>> same_language("sr@latin", "sr"), same_language("fr_FR.UTF-8", "fr-FR")
+    (True, True)
+    """
+    ours, theirs = _parts(one), _parts(other)
+    shorter = min(len(ours), len(theirs))
+    return ours[:shorter] == theirs[:shorter]
+
+
+def find_language(names: Iterable[str], language: str) -> str | None:
+    """The one of `names` that is `language`: the same code, else the only one of the same kind.
+
+    >>> find_language(["en", "fr_FR"], "fr")
+    'fr_FR'
+    >>> find_language(["pt_BR", "pt_PT"], "pt") is None
+    True
+    """
+    candidates = list(names)
+    for name in candidates:
+        if _parts(name) == _parts(language):
+            return name
+    alike = [name for name in candidates if is_code(name) and same_language(name, language)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def is_code(text: str) -> bool:
+    """Whether `text` looks like a language code (and not like "French" or "LL")."""
+    return _CODE.fullmatch("-".join(_parts(text))) is not None
+
+
+def check_language(
+    file: str, declared: str | None, attribute: str, asked: str, option: str
+) -> None:
+    """Refuse a file that says that it is in another language.
+
+    Args:
+        file: The file, as an error shows it.
+        declared: What the file says; nothing is checked where it says nothing usable.
+        attribute: How the file calls it: `source-language`, `Language`.
+        asked: The language that the task has.
+        option: `source` or `target`.
+
+    Raises:
+        DataError: The codes contradict each other; names both.
+    """
+    if not declared or not is_code(declared) or same_language(declared, asked):
+        return
+    raise DataError(
+        f'{file}: the file says {attribute} "{declared}", the task asks for "{asked}".',
+        f"The {option} side of the file must be in the task's {option} language.",
+        f"Give another file, or set task.{option}={declared}.",
+    )
+
+
+def _parts(code: str) -> list[str]:
+    """Lower-case subtags of a code, without POSIX's encoding and modifier."""
+    return re.split(r"[.@]", code, maxsplit=1)[0].strip().lower().replace("_", "-").split("-")

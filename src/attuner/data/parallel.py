@@ -1,0 +1,144 @@
+"""Read parallel text: two files with a text a line, or both in a zip as OPUS publishes them."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from attuner.data.asked import Asked
+from attuner.data.languages import is_code, same_language
+from attuner.data.textfiles import Line, decoded_lines, open_bytes
+from attuner.data.units import Address, Unit
+from attuner.errors import DataError
+
+# Deflate packs at most 1032:1; text of people hardly ever better than 20:1.
+_MAX_RATIO = 200
+_SMALL_BYTES = 16 * 2**20
+_NOT_LANGUAGES = ("ids", "txt", "xml", "md")
+
+
+def read_parallel(path: Path, target_path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read two text files; line n of one is the translation of line n of the other.
+
+    Raises:
+        DataError: The numbers of lines differ, or a file cannot be read.
+    """
+    with open_bytes(path) as ours, open_bytes(target_path) as theirs:
+        yield from _paired(ours, theirs, str(path), str(target_path), asked)
+
+
+def read_moses_zip(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read the two members `NAME.SOURCE` and `NAME.TARGET` of a zip file, unpacking nothing.
+
+    Raises:
+        DataError: There is no such pair or more than one, the packing is damaged, or unpacks
+            to far more than text does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            ours, theirs = _pair_members(path, archive, asked)
+            for member in (ours, theirs):
+                _refuse_bomb(path, archive.getinfo(member))
+            with archive.open(ours) as our_stream, archive.open(theirs) as their_stream:
+                names = (f"{path}!{ours}", f"{path}!{theirs}")
+                yield from _paired(_binary(our_stream), _binary(their_stream), *names, asked)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error) as error:
+        raise DataError(
+            f"{path}: the zip file is damaged or cut short ({error}).",
+            "A file that ends in .zip is a whole zip file.",
+            "Fetch it again, or check it with: python -m zipfile --test",
+        ) from error
+    except (RuntimeError, NotImplementedError) as error:  # a password, an exotic packing
+        raise DataError(
+            f"{path}: cannot be unpacked: {error}.",
+            "A zip file is unencrypted and packed with deflate, bzip2 or lzma.",
+        ) from error
+
+
+def _binary(stream: IO[bytes]) -> BinaryIO:
+    return cast(BinaryIO, stream)
+
+
+def _paired(
+    ours: BinaryIO, theirs: BinaryIO, our_name: str, their_name: str, asked: Asked
+) -> Iterator[Unit]:
+    our_lines = decoded_lines(ours, our_name, asked.encoding)
+    their_lines = decoded_lines(theirs, their_name, asked.encoding)
+    num_ours = num_theirs = 0
+    for source, target in zip_longest(our_lines, their_lines):
+        num_ours += source is not None
+        num_theirs += target is not None
+        if source is None or target is None:
+            continue
+        if source.fault or target.fault:
+            _bad_encoding(source, our_name, target, their_name, asked)
+            continue
+        address = Address(our_name, str(source.number), source.number, catalog=our_name)
+        unit = asked.unit(address, source.text, (target.text,))
+        if unit is not None:
+            yield unit
+    if num_ours != num_theirs:
+        raise DataError(
+            f"{our_name} has {num_ours} lines, {their_name} has {num_theirs}.",
+            "Line n of one file is the translation of line n of the other: as many in both.",
+            "Find the line where they part, or take the two files from one export.",
+        )
+
+
+def _bad_encoding(source: Line, our_name: str, target: Line, their_name: str, asked: Asked) -> None:
+    name, line = (our_name, source) if source.fault else (their_name, target)
+    asked.faults.add(
+        "invalid encoding",
+        f"{name}:{line.number}: {line.fault}.",
+        f"The file is read as {asked.encoding}.",
+        "Set its encoding, as in data.train[0].encoding=cp1252",
+    )
+
+
+def _pair_members(path: Path, archive: zipfile.ZipFile, asked: Asked) -> tuple[str, str]:
+    by_base: dict[str, dict[str, str]] = {}
+    for name in archive.namelist():
+        base, dot, language = name.rpartition(".")
+        if dot and is_code(language) and language not in _NOT_LANGUAGES:
+            by_base.setdefault(base, {})[language] = name
+    pairs = [
+        (ours, theirs)
+        for languages in by_base.values()
+        for one, ours in languages.items()
+        for other, theirs in languages.items()
+        if one != other
+        and same_language(one, asked.source_language)
+        and same_language(other, asked.target_language)
+    ]
+    if len(pairs) == 1:
+        return pairs[0]
+    wanted = f"{asked.source_language} and {asked.target_language}"
+    if pairs:
+        raise DataError(
+            f"{path}: {len(pairs)} pairs of members in {wanted}: "
+            + ", ".join(ours for ours, _ in sorted(pairs)[:5])
+            + ".",
+            "A Moses zip holds one text in two languages.",
+            "Unpack it, and give the two files as path and target_path.",
+        )
+    found = sorted({language for languages in by_base.values() for language in languages})
+    raise DataError(
+        f"{path}: no pair of members in {wanted}; languages found: {', '.join(found) or 'none'}.",
+        "A Moses zip holds one text in two languages, as NAME.de-en.de and NAME.de-en.en.",
+        "Give a zip of the two languages, or set task.source and task.target.",
+    )
+
+
+def _refuse_bomb(path: Path, member: zipfile.ZipInfo) -> None:
+    if member.file_size > max(_SMALL_BYTES, _MAX_RATIO * member.compress_size):
+        raise DataError(
+            f"{path}!{member.filename}: {member.compress_size} bytes that unpack to "
+            f"{member.file_size}.",
+            f"Text packs at most {_MAX_RATIO}:1.",
+            "If the file is right, unpack it, and give the two files as path and target_path.",
+        )

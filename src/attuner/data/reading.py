@@ -1,0 +1,243 @@
+"""The entrance of the data room: from a path, a package or a Hub id to units."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+from attuner.data.asked import Asked, Faults
+from attuner.data.gettext_catalogs import read_mo, read_po
+from attuner.data.hub import read_hub
+from attuner.data.languages import find_language, is_code, same_language
+from attuner.data.packages import package_catalogs
+from attuner.data.parallel import read_moses_zip, read_parallel
+from attuner.data.tables import read_csv, read_json, read_jsonl, read_parquet, read_tsv
+from attuner.data.units import Unit
+from attuner.data.xml_catalogs import read_tmx, read_ts, read_xliff
+from attuner.errors import DataError, nearest
+
+Reader = Callable[[Path, Asked], Iterator[Unit]]
+
+CATALOGS: dict[str, Reader] = {
+    ".po": read_po,
+    ".mo": read_mo,
+    ".xlf": read_xliff,
+    ".xliff": read_xliff,
+    ".tmx": read_tmx,
+    ".ts": read_ts,
+}
+TABLES: dict[str, Reader] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".json": read_json,
+    ".jsonl": read_jsonl,
+    ".parquet": read_parquet,
+    ".zip": read_moses_zip,
+}
+READERS: dict[str, Reader] = {**CATALOGS, **TABLES}
+_NEVER_GZIPPED = (".mo", ".parquet", ".zip")
+_SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
+
+
+def read_units(
+    path: str,
+    *,
+    source_language: str,
+    target_language: str,
+    target_path: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    split: str = "train",
+    columns: Mapping[str, str] = {},
+    encoding: str = "utf-8",
+    bad_entries: Literal["fail", "skip"] = "fail",
+    weight: float = 1.0,
+    skipped: Counter[str] | None = None,
+) -> Iterator[Unit]:
+    """Read all entries of a source, also untranslated, fuzzy and obsolete ones.
+
+    Args:
+        path: A file, folder, glob, `package:NAME` or `hub:ID`.
+        source_language: Language code of the source side.
+        target_language: Language code of the target side.
+        target_path: With a text file in `path`: the file with its translations, line by line.
+        config: Configuration of a Hub data set; of a folder, its sub-folder.
+        revision: Branch, tag or commit of a Hub data set.
+        split: Split of a Hub data set, also where a folder holds its numbered files.
+        columns: Names of the columns of a table, by side (`source`, `target`).
+        encoding: Encoding of text files that do not declare their own.
+        bad_entries: `fail` raises them, collected, at the end; `skip` counts them.
+        weight: Weight of every unit.
+        skipped: Where entries that a reader must leave out are counted, by reason.
+
+    Yields:
+        Units, in the order of the files (sorted by path) and of their entries.
+
+    Raises:
+        DataError: Something is missing, broken, or not what was asked for.
+        MissingExtraError: The format needs translate-toolkit, which is not installed.
+    """
+    faults = Faults(bad_entries, Counter() if skipped is None else skipped)
+    asked = Asked(source_language, target_language, columns, encoding, weight, faults)
+    if path.startswith("hub:"):
+        name = path.removeprefix("hub:")
+        yield from read_hub(name, asked, config=config, revision=revision, split=split)
+    elif target_path is not None:
+        yield from read_parallel(_one_file(path), _one_file(target_path), asked)
+    else:
+        files = find_files(path)
+        if Path(path).is_dir():
+            files = _of_split(path, _of_config(path, files, config, asked), split)
+        elif path.startswith("package:"):
+            files = _of_language(path, files, target_language)
+        for file in files:
+            yield from _reader(file)(file, asked)
+    faults.raise_collected()
+
+
+def find_files(path: str) -> list[Path]:
+    """The local files that a path stands for, sorted; none for the Hub.
+
+    Raises:
+        DataError: There is no such file, folder or package, or nothing readable in it.
+    """
+    if path.startswith("hub:"):
+        return []
+    if path.startswith("package:"):
+        return package_catalogs(path.removeprefix("package:"), tuple(CATALOGS))
+    place = Path(path)
+    if place.is_dir():
+        files = sorted(
+            file
+            for file in place.rglob("*")
+            if _suffix(file) in READERS and not _is_hidden(file.relative_to(place))
+        )
+        if not files:
+            raise DataError(
+                f"{path}: no file of a known format in this folder.", f"Known: {_known()}."
+            )
+        return files
+    if not place.exists() and glob.has_magic(path):
+        files = sorted(Path(name) for name in glob.glob(path, recursive=True))
+        files = [file for file in files if file.is_file()]
+        if not files:
+            raise DataError(
+                f"{path}: no file matches.",
+                "In a pattern, * stands for any part of a name and ** for any folders.",
+                "Quote the pattern, so that the shell leaves it alone.",
+            )
+        return files
+    return [_one_file(path)]
+
+
+def _one_file(path: str) -> Path:
+    file = Path(path)
+    if "\0" not in path and file.is_file():
+        return file
+    folder = file.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(file.name, names, n=1, cutoff=0.6)
+    raise DataError(
+        f"{path}: no such file.",
+        "" if folder.is_dir() else f"There is no folder {folder} either.",
+        f'Did you mean "{folder / close[0]}"?' if close else "",
+    )
+
+
+def _reader(file: Path) -> Reader:
+    suffix = _suffix(file)
+    if suffix in READERS:
+        return READERS[suffix]
+    if suffix == ".txt":
+        raise DataError(
+            f"{file}: a plain text file holds one language.",
+            "Its translations are in a second file, line by line.",
+            "Name that one: data.train[0].target_path=FILE",
+        )
+    raise DataError(
+        f'{file}: unknown suffix "{suffix}".',
+        nearest(suffix, READERS),
+        "Text tables and catalogs may end in .gz as well. "
+        "For parallel text, set data.train[0].target_path=FILE",
+    )
+
+
+def _suffix(file: Path) -> str:
+    """Suffix that tells the format: `.jsonl` of `a.jsonl.gz`.
+
+    >>> _suffix(Path("a.JSONL.gz")), _suffix(Path("a.b.po")), _suffix(Path("a.parquet.gz"))
+    ('.jsonl', '.po', '.parquet.gz')
+    """
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
+    if suffixes[-1:] == [".gz"]:
+        inner = suffixes[0] if len(suffixes) == 2 else ""
+        return f"{inner}.gz" if inner in _NEVER_GZIPPED or not inner else inner
+    return suffixes[-1] if suffixes else ""
+
+
+def _known() -> str:
+    return ", ".join(sorted(READERS))
+
+
+def _is_hidden(file: Path) -> bool:
+    return any(part.startswith(".") for part in file.parts)
+
+
+def _of_config(path: str, files: list[Path], config: str | None, asked: Asked) -> list[Path]:
+    """Files of a configuration, where the folder is laid out as on the Hub: one sub-folder each."""
+    folders = sorted({file.relative_to(path).parts[0] for file in files} - {f.name for f in files})
+    if config is None:
+        both = (asked.source_language, asked.target_language)
+        pairs = [name for name in folders if _is_pair(name, *both)]
+        if len(pairs) != 1:
+            return files
+        config = pairs[0]
+    elif config not in folders:
+        raise DataError(
+            f"{path}: no configuration {config} in this folder.",
+            f"A configuration is a sub-folder. {nearest(config, folders)}",
+            "Set data.train[0].config to one of them, or leave it out.",
+        )
+    return [file for file in files if file.relative_to(path).parts[0] == config]
+
+
+def _is_pair(name: str, source: str, target: str) -> bool:
+    """Whether a folder is called as a language pair, either way round: `en-fr`."""
+    codes = name.split("-")
+    return len(codes) == 2 and bool(find_language(codes, source) and find_language(codes, target))
+
+
+def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
+    """Of the Hub's numbered files (`train-00000-of-00002.parquet`), those of one split."""
+    splits = {file: found.group(1) for file in files if (found := _SHARD.match(file.name))}
+    chosen = [file for file in files if splits.get(file, split) == split]
+    if not chosen:
+        raise DataError(
+            f"{path}: no files of the split {split}.",
+            nearest(split, set(splits.values())),
+            "Set data.train[0].split to one of them.",
+        )
+    return chosen
+
+
+def _of_language(path: str, files: list[Path], language: str) -> list[Path]:
+    """Of a package with catalogs in many languages (`de/LC_MESSAGES/x.mo`), those of one."""
+
+    def fits(file: Path) -> bool:
+        code = file.parent.parent.name if file.parent.name == "LC_MESSAGES" else ""
+        return not is_code(code) or same_language(code, language)
+
+    chosen = [file for file in files if fits(file)]
+    if not chosen:
+        codes = sorted({file.parent.parent.name for file in files})
+        raise DataError(
+            f"{path}: no catalogs in {language}.",
+            f"The package has: {', '.join(codes)}.",
+            "Set task.target to one of them.",
+        )
+    return chosen

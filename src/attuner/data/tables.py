@@ -1,0 +1,270 @@
+"""Read tables: CSV, TSV, JSON, JSON Lines, Parquet. All but JSON in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attuner.data.asked import Asked
+from attuner.data.columns import Columns, Row, find_columns, find_columns_of_row, row_unit
+from attuner.data.textfiles import Line, decoded_lines, open_bytes, read_bytes, text_encoding
+from attuner.data.units import Unit
+from attuner.errors import DataError
+
+_BATCH_ROWS = 4096
+_SET_ENCODING = "Set its encoding, as in data.train[0].encoding=cp1252"
+
+
+def read_jsonl(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read JSON Lines: one object a line; empty lines are allowed.
+
+    Raises:
+        DataError: The columns are not there, or the file cannot be read.
+    """
+    columns: Columns | None = None
+    file, number = str(path), 0
+    with open_bytes(path) as stream:
+        for line in decoded_lines(stream, file, asked.encoding):
+            if not line.text.strip() and not line.fault:
+                continue
+            number += 1
+            row = _json_row(line, file, asked)
+            if row is None:
+                continue
+            if columns is None:
+                columns = find_columns_of_row(file, row, asked)
+            unit = row_unit(row, columns, asked, file, number, line.number)
+            if unit is not None:
+                yield unit
+
+
+def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read a JSON file: an array of objects, or (as the Hub often has it) JSON Lines.
+
+    Raises:
+        DataError: It is neither, the columns are not there, or the file cannot be read.
+    """
+    file = str(path)
+    content = read_bytes(path)
+    try:
+        text = content.decode(text_encoding(asked.encoding)).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{file}:{line}: byte 0x{content[error.start]:02x} is not {asked.encoding}.",
+            f"The file is read as {asked.encoding}.",
+            _SET_ENCODING,
+        ) from error
+    if not text.lstrip().startswith("["):
+        yield from read_jsonl(path, asked)
+        return
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise DataError(
+            f"{file}:{line}: not JSON: {getattr(error, 'msg', error)}.",
+            "A JSON file holds an array of objects.",
+        ) from error
+    yield from _units(_objects(rows, file, asked), asked, file)
+
+
+def read_csv(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read CSV with a header (RFC 4180); `;` or tab separates where the header has more of it.
+
+    Raises:
+        DataError: The columns are not there, or the file cannot be read.
+    """
+    return _read_delimited(path, asked, None)
+
+
+def read_tsv(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read TSV with a header, as registered with IANA: quotes have no meaning.
+
+    Raises:
+        DataError: The columns are not there, or the file cannot be read.
+    """
+    return _read_delimited(path, asked, "\t")
+
+
+def read_parquet(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read Parquet, batch by batch, and only the columns needed.
+
+    Raises:
+        DataError: The columns are not there, or the file is not Parquet.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    file = str(path)
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            schema = table.schema_arrow
+            columns = find_columns(file, schema.names, _languages(schema), asked)
+            needed = {columns.source[0], columns.target[0], "catalog"} & set(schema.names)
+            number = 0
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=sorted(needed)):
+                for row in batch.to_pylist():
+                    number += 1
+                    unit = row_unit(row, columns, asked, file, number)
+                    if unit is not None:
+                        yield unit
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise DataError(
+            f"{file}: not a readable Parquet file: {error}.", "The file must be whole Parquet."
+        ) from error
+
+
+def table_units(rows: Iterable[Row], columns: Columns, asked: Asked, name: str) -> Iterator[Unit]:
+    """The units of rows that are already in memory or come from a data set."""
+    for number, row in enumerate(rows, start=1):
+        unit = row_unit(row, columns, asked, name, number)
+        if unit is not None:
+            yield unit
+
+
+def _languages(schema: Any) -> list[str] | None:
+    """Fields of the struct column `translation` of an Arrow schema."""
+    import pyarrow
+
+    index = schema.get_field_index("translation")
+    if index < 0 or not pyarrow.types.is_struct(schema.field(index).type):
+        return None
+    return [field.name for field in schema.field(index).type]
+
+
+def _units(rows: Iterable[tuple[int, Row]], asked: Asked, file: str) -> Iterator[Unit]:
+    columns: Columns | None = None
+    for number, row in rows:
+        if columns is None:
+            columns = find_columns_of_row(file, row, asked)
+        unit = row_unit(row, columns, asked, file, number)
+        if unit is not None:
+            yield unit
+
+
+def _objects(rows: list[Any], file: str, asked: Asked) -> Iterator[tuple[int, Row]]:
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            _not_an_object(f"{file}: row {number}", row, asked)
+
+
+def _json_row(line: Line, file: str, asked: Asked) -> Row | None:
+    where = f"{file}:{line.number}"
+    if line.fault:
+        _bad_encoding(where, line, asked)
+        return None
+    try:
+        row = json.loads(line.text)
+    except (ValueError, RecursionError) as error:
+        what = f"{getattr(error, 'msg', error)} at column {getattr(error, 'colno', 1)}"
+        asked.faults.add(
+            "invalid JSON", f"{where}: not JSON: {what}.", "Every line is an object.", "Mend it"
+        )
+        return None
+    if not isinstance(row, dict):
+        _not_an_object(where, row, asked)
+        return None
+    return row
+
+
+def _not_an_object(where: str, row: object, asked: Asked) -> None:
+    what = f"{where}: a row of type {type(row).__name__}, not an object."
+    asked.faults.add("not an object", what, "Every row is an object with named values.", "Mend it")
+
+
+def _bad_encoding(where: str, line: Line, asked: Asked) -> None:
+    asked.faults.add(
+        "invalid encoding",
+        f"{where}: {line.fault}.",
+        f"The file is read as {asked.encoding}.",
+        _SET_ENCODING,
+    )
+
+
+def _read_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator[Unit]:
+    file = str(path)
+    broken: list[Line] = []
+    with open_bytes(path) as stream:
+        lines = _csv_lines(decoded_lines(stream, file, asked.encoding), broken)
+        header = next(lines, "")
+        if broken:
+            raise DataError(
+                f"{file}:1: {broken[0].fault}.",
+                f"The file is read as {asked.encoding}.",
+                _SET_ENCODING,
+            )
+        style: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
+        if delimiter is None:
+            style = {"delimiter": max(",;\t", key=header.count), "quoting": csv.QUOTE_MINIMAL}
+        columns, names = _csv_columns(file, header, style, asked)
+        reader = csv.reader(lines, strict=True, **style)
+        for number, line, values in _records(reader, file, asked, broken):
+            if len(values) > len(names):
+                asked.faults.add(
+                    "wrong number of columns",
+                    f"{file}:{line}: {len(values)} values for {len(names)} columns.",
+                    "Every row has as many values as the header has names.",
+                    "Mend it",
+                )
+                continue
+            # A short row lacks its last columns; row_unit says so if they are the needed ones.
+            row = dict(zip(names, values, strict=False))
+            unit = row_unit(row, columns, asked, file, number, line)
+            if unit is not None:
+                yield unit
+
+
+def _csv_columns(
+    file: str, header: str, style: dict[str, Any], asked: Asked
+) -> tuple[Columns, list[str]]:
+    try:
+        names = [name.strip() for name in next(csv.reader([header], **style), [])]
+    except csv.Error as error:
+        raise DataError(
+            f"{file}:1: {error}.", "The first line of the file names the columns."
+        ) from error
+    return find_columns(file, names, None, asked), names
+
+
+def _csv_lines(lines: Iterable[Line], broken: list[Line]) -> Iterator[str]:
+    """Lines as the csv module wants them; those that cannot be decoded are noted."""
+    for line in lines:
+        if line.fault:
+            broken.append(line)
+        yield line.text + "\n"
+
+
+def _records(
+    reader: Any, file: str, asked: Asked, broken: list[Line]
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(number, first line, values) of each good record; a record can span several lines."""
+    number = 0
+    while True:
+        line = reader.line_num + 2  # the header was line 1
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            number += 1
+            broken.clear()
+            asked.faults.add(
+                "invalid CSV",
+                f"{file}:{line}: {error}.",
+                "A value with quotes, separators or line breaks is quoted, its quotes doubled.",
+                "Mend it",
+            )
+            continue
+        if values is None:
+            return
+        if values:
+            number += 1
+        if broken:
+            _bad_encoding(f"{file}:{broken[0].number}", broken[0], asked)
+            broken.clear()
+        elif values:
+            yield number, line, values

@@ -1,0 +1,350 @@
+"""Read XLIFF 1.2 and 2, TMX and Qt TS: parsed here, entries understood by translate-toolkit.
+
+States of XLIFF 1.2: a target whose `state` is new or needs-..., or whose `state-qualifier` is a
+fuzzy match, is fuzzy. `approved` is not looked at: it defaults to "no", few tools write it, and
+translate-toolkit's `isfuzzy`, which goes by it, would call most files fuzzy as a whole.
+States of XLIFF 2 and TS are those of translate-toolkit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attuner.data.asked import Asked
+from attuner.data.languages import check_language, same_language
+from attuner.data.textfiles import open_bytes, read_bytes
+from attuner.data.units import Address, State, Unit
+from attuner.errors import DataError, MissingExtraError
+
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+# Attributes that say in text what an empty inline element stands for (XLIFF 1.2; XLIFF 2).
+_EQUIVALENT = ("equiv-text", "equiv", "disp")
+# Inline elements that only comment on a text: XLIFF's <mrk>, and its start and end in XLIFF 2.
+_TRANSPARENT = ("mrk", "sm", "em")
+# Inline elements whose content is the code itself (TMX 1.4b, XLIFF 1.2), such as `%s` or `<b>`.
+_CODE = ("ph", "bpt", "ept", "it", "ut")
+
+
+class _LostMarkupError(Exception):
+    """An inline element has no textual form."""
+
+
+def read_xliff(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read XLIFF 1.0 to 1.2 and 2.0 to 2.2; a unit is a trans-unit, or a segment.
+
+    Raises:
+        DataError: It is not well-formed XLIFF, or in other languages.
+        MissingExtraError: translate-toolkit is not installed.
+    """
+    _need("Reading XLIFF files")
+    from translate.storage.xliff import Xliff1Unit
+    from translate.storage.xliff2 import Xliff2Unit
+
+    file = str(path)
+    root = _parse(path, file)
+    namespace = _require_root(file, root, "xliff", "an XLIFF file")
+    if root.get("version", "").startswith("2") or ":2." in (namespace or ""):
+        _check(file, root, "srcLang", asked.source_language, "source")
+        _check(file, root, "trgLang", asked.target_language, "target")
+        kind, to_state = Xliff2Unit, _xliff2_state
+    else:
+        for part in root.iter(_named(namespace, "file")):
+            _check(file, part, "source-language", asked.source_language, "source")
+            _check(file, part, "target-language", asked.target_language, "target")
+        kind, to_state = Xliff1Unit, _xliff1_state
+    for element in root.iter(_named(namespace, kind.rootNode)):
+        if element.get("restype") == "x-gettext-domain-header":
+            continue
+        source = element.find(_named(namespace, "source"))
+        target = element.find(_named(namespace, "target"))
+        entry = kind.createfromxmlElement(element)
+        entry.namespace = namespace
+        unit_id = str(entry.getid() or element.get("id") or "")
+        plural = re.search(r"\[(\d{1,3})\]$", unit_id)
+        in_plural_group = _is_plural_group(element.getparent())
+        address = Address(
+            file,
+            unit_id,
+            element.sourceline,
+            int(plural.group(1)) if plural and in_plural_group else None,
+            _gettext_context(element, namespace),
+            file,
+        )
+        yield from _text_unit(entry, source, [target], address, to_state(entry, target), asked)
+
+
+def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read TMX 1.4b in constant memory; several `tuv` in the target language are references.
+
+    Raises:
+        DataError: It is not well-formed TMX, or lacks one of the languages.
+        MissingExtraError: translate-toolkit is not installed.
+    """
+    _need("Reading TMX files")
+    from translate.storage.tmx import tmxunit
+
+    file = str(path)
+    languages: dict[str, None] = {}
+    num_source = num_target = number = 0
+    for element in _stream(path, file, "tmx", "tu"):
+        number += 1
+        variants = [(_language_of(tuv), tuv) for tuv in element.findall("tuv")]
+        languages.update(dict.fromkeys(code for code, _ in variants if code))
+        sources = [tuv for code, tuv in variants if same_language(code, asked.source_language)]
+        targets = [tuv for code, tuv in variants if same_language(code, asked.target_language)]
+        num_source += bool(sources)
+        num_target += bool(targets)
+        if not sources:
+            continue
+        entry = tmxunit.createfromxmlElement(element)
+        address = Address(
+            file,
+            element.get("tuid") or str(number),
+            element.sourceline,
+            context=entry.getcontext(),
+            catalog=file,
+        )
+        segments = [tuv.find("seg") for tuv in targets]
+        yield from _text_unit(entry, sources[0].find("seg"), segments, address, None, asked)
+    for count, code, side in (
+        (num_source, asked.source_language, "source"),
+        (num_target, asked.target_language, "target"),
+    ):
+        if number and not count:
+            raise DataError(
+                f'{file}: no text in "{code}"; the languages of the file are: '
+                f"{', '.join(sorted(languages)) or 'none'}.",
+                f"The {side} language must be one of these.",
+                f"Set task.{side} to one of them, or give another file.",
+            )
+
+
+def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read a Qt Linguist file; every numerus form is a translation of the one source text.
+
+    Raises:
+        DataError: It is not a well-formed TS file, or in other languages.
+        MissingExtraError: translate-toolkit is not installed.
+    """
+    _need("Reading Qt TS files")
+    from translate.lang.data import qt_plural_tags
+    from translate.storage.ts2 import tsunit
+
+    file = str(path)
+    root = _parse(path, file)
+    namespace = _require_root(file, root, "TS", "a Qt TS file")
+    _check(file, root, "sourcelanguage", asked.source_language, "source")
+    _check(file, root, "language", asked.target_language, "target")
+    language = (root.get("language") or "").replace("-", "_").split("_")[0].lower()
+    num_forms = len(qt_plural_tags.get(language, ())) or None
+    for element in root.iter(_named(namespace, "message")):
+        entry = tsunit.createfromxmlElement(element)
+        entry.namespace = namespace
+        source = element.find(_named(namespace, "source"))
+        translation = element.find(_named(namespace, "translation"))
+        state: State = "translated"
+        if translation is not None and entry.isobsolete():
+            state = "obsolete"
+        elif translation is not None and translation.get("type") == "unfinished":
+            state = "fuzzy"
+        unit_id = element.get("id") or (source.text if source is not None else "") or ""
+        context = entry.getcontext()
+        line = element.sourceline
+        if not entry.hasplural():
+            address = Address(file, unit_id, line, None, context, file)
+            yield from _text_unit(entry, source, [translation], address, state, asked)
+            continue
+        forms = (
+            translation.findall(_named(namespace, "numerusform")) if translation is not None else []
+        )
+        if num_forms and len(forms) != num_forms and state == "translated":
+            asked.faults.add(
+                "wrong number of plural forms",
+                f"{file}:{line}: plural message has {len(forms)} numerus forms, "
+                f"{language} has {num_forms}.",
+                "Every plural message needs all forms.",
+                "Complete it",
+            )
+            continue
+        for index, form in enumerate(forms):
+            address = Address(file, unit_id, line, index, context, file)
+            yield from _text_unit(entry, source, [form], address, state, asked)
+
+
+def _text_unit(
+    entry: Any, source: Any, targets: list[Any], address: Address, state: State | None, asked: Asked
+) -> Iterator[Unit]:
+    """The unit of XML elements; none where markup would be lost or there is no source."""
+    if source is None:
+        asked.faults.add(
+            "missing source", f"{address}: no source text.", "Every entry has one.", "Complete it"
+        )
+        return
+    try:
+        text = _text(source, entry)
+        translations = tuple(_text(target, entry) for target in targets if target is not None)
+    except _LostMarkupError:
+        asked.faults.leave_out("inline markup")
+        return
+    unit = asked.unit(address, text, tuple(filter(None, translations)), state or "translated")
+    if unit is not None:
+        yield unit
+
+
+def _text(element: Any, entry: Any) -> str:
+    """Text as translate-toolkit gives it, with inline elements in their textual form."""
+    from translate.misc.xml_helpers import getText, getXMLspaceInherited
+
+    if not len(element):
+        return str(getText(element, entry._default_xml_space))
+    text = _inline(element)
+    if getXMLspaceInherited(element, entry._default_xml_space) == "default":
+        text = re.sub(r"[ \t\r\n]+", " ", text).strip(" \t\r\n")
+    return text
+
+
+def _inline(element: Any) -> str:
+    pieces = [element.text or ""]
+    for child in element:
+        if not isinstance(child.tag, str):  # a comment or processing instruction
+            pieces.append(child.tail or "")
+            continue
+        name = child.tag.rpartition("}")[2]
+        equivalent = next((child.get(key) for key in _EQUIVALENT if child.get(key)), None)
+        if name in _TRANSPARENT or (name in _CODE and (child.text or len(child))):
+            pieces.append(_inline(child))
+        elif equivalent is not None and not child.text and not len(child):
+            pieces.append(equivalent)
+        else:
+            raise _LostMarkupError
+        pieces.append(child.tail or "")
+    return "".join(pieces)
+
+
+def _xliff1_state(entry: Any, target: Any) -> State:
+    state = target.get("state", "") if target is not None else ""
+    qualifier = target.get("state-qualifier", "") if target is not None else ""
+    return (
+        "fuzzy"
+        if state == "new" or state.startswith("needs-") or "fuzzy" in qualifier
+        else "translated"
+    )
+
+
+def _xliff2_state(entry: Any, target: Any) -> State:
+    return "fuzzy" if entry.isfuzzy() else "translated"
+
+
+def _is_plural_group(element: Any) -> bool:
+    return element is not None and element.get("restype") == "x-gettext-plurals"
+
+
+def _gettext_context(element: Any, namespace: str | None) -> str:
+    for context in element.iter(_named(namespace, "context")):
+        if context.get("context-type") == "x-po-msgctxt":
+            return context.text or ""
+    return ""
+
+
+def _language_of(tuv: Any) -> str:
+    return tuv.get(_XML_LANG) or tuv.get("lang") or ""
+
+
+def _named(namespace: str | None, name: str) -> str:
+    return f"{{{namespace}}}{name}" if namespace else name
+
+
+def _check(file: str, element: Any, attribute: str, asked: str, side: str) -> None:
+    check_language(file, element.get(attribute), attribute, asked, side)
+
+
+def _need(what: str) -> None:
+    try:
+        import translate.storage.lisa  # noqa: F401 (imports lxml as well)
+    except ImportError as error:
+        raise MissingExtraError(what, "l10n") from error
+
+
+_SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
+
+
+def _parse(path: Path, file: str) -> Any:
+    from lxml import etree
+
+    try:
+        root = etree.fromstring(read_bytes(path), etree.XMLParser(**_SAFE))
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise _xml_error(file, error) from error
+    _refuse_entities(file, root)
+    return root
+
+
+def _stream(path: Path, file: str, root_name: str, name: str) -> Iterator[Any]:
+    """Elements called `name`, each forgotten when the next is asked for."""
+    from lxml import etree
+
+    with open_bytes(path) as opened:
+        try:
+            events = etree.iterparse(opened, events=("start", "end"), **_SAFE)
+            _, root = next(events, (None, None))
+            if root is None:
+                raise _not_well_formed(file, 1, "it is empty")
+            _require_root(file, root, root_name, f"a {root_name.upper()} file")
+            _refuse_entities(file, root)
+            for event, element in events:
+                if event == "end" and element.tag == name:
+                    for entity in element.iter(etree.Entity):
+                        raise _entity_error(f"{file}:{element.sourceline}", entity.name)
+                    yield element
+                    element.clear()
+                    while element.getprevious() is not None:
+                        del element.getparent()[0]
+        except (etree.XMLSyntaxError, ValueError) as error:
+            raise _xml_error(file, error) from error
+
+
+def _refuse_entities(file: str, root: Any) -> None:
+    """Entities can hide text, read local files and fill the memory; catalogs need none."""
+    from lxml import etree
+
+    subset = root.getroottree().docinfo.internalDTD
+    for entity in subset.iterentities() if subset is not None else ():
+        raise _entity_error(file, entity.name)
+    for entity in root.iter(etree.Entity):
+        raise _entity_error(file, entity.name)
+
+
+def _entity_error(where: str, name: str) -> DataError:
+    return DataError(
+        f"{where}: entity `{name}` is declared or used.",
+        "For safety, XML is read without entities other than &amp; &lt; &gt; &quot; &apos;",
+        "Replace it by its text.",
+    )
+
+
+def _require_root(file: str, root: Any, name: str, what: str) -> str | None:
+    tag = root.tag.rpartition("}")[2]
+    if tag != name:
+        raise DataError(
+            f"{file}: not {what}: its root element is <{tag}>.",
+            f"The root element of the format is <{name}>.",
+            "Give the file the suffix of its format.",
+        )
+    namespace: str | None = root.nsmap.get(root.prefix)
+    return namespace
+
+
+def _xml_error(file: str, error: Exception) -> DataError:
+    line = getattr(error, "lineno", None) or 1
+    return _not_well_formed(file, line, getattr(error, "msg", None) or str(error))
+
+
+def _not_well_formed(file: str, line: int, what: str) -> DataError:
+    return DataError(
+        f"{file}:{line}: not well-formed XML: {what}.",
+        "The whole file must be XML in the encoding that it declares.",
+        "Export it again, or check it with: xmllint --noout",
+    )
