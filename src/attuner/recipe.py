@@ -20,9 +20,12 @@ class Section(BaseModel):
     )
 
 
-def _shorthand(key: str) -> BeforeValidator:
-    """Let a bare string stand for a section of which only `key` is given."""
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+def _shorthand(key: str, section: Any) -> BeforeValidator:
+    """Let a bare string stand for a `section` of which only `key` is given."""
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value,
+        json_schema_input_type=str | section,
+    )
 
 
 class TranslationTask(Section):
@@ -92,8 +95,11 @@ class Source(Section):
 
 
 Sources = Annotated[
-    list[Annotated[Source, _shorthand("path")]],
-    BeforeValidator(lambda value: [value] if isinstance(value, str | dict) else value),
+    list[Annotated[Source, _shorthand("path", Source)]],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str | dict) else value,
+        json_schema_input_type=str | Source | list[str | Source],
+    ),
 ]
 
 
@@ -249,13 +255,16 @@ class Output(Section):
 class Recipe(Section):
     """A whole run, from data to delivered model."""
 
-    task: Annotated[Task, _shorthand("name")]
+    task: Annotated[Task, _shorthand("name", Task)]
     """What the model is to learn."""
-    model: Annotated[Model, _shorthand("checkpoint")]
+    model: Annotated[Model, _shorthand("checkpoint", Model)]
     """What it starts from. A bare string is a checkpoint."""
     data: Annotated[
         Data,
-        BeforeValidator(lambda v: {"train": v} if isinstance(v, str | list) else v),
+        BeforeValidator(
+            lambda value: {"train": value} if isinstance(value, str | list) else value,
+            json_schema_input_type=str | list[str | Source] | Data,
+        ),
     ]
     """What it learns from. A bare string or list is the training data."""
     training: Training = Training()

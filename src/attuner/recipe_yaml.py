@@ -18,6 +18,11 @@ from attuner.errors import RecipeError
 Location = tuple[str | int, ...]
 
 _PLAIN_DATA = "A recipe is plain data: keys, values, lists."
+_DEEPEST = 50  # beyond it, ruamel's time grows with the square of the depth
+_DEPTH_CHANGES = {
+    **dict.fromkeys(("SequenceStartEvent", "MappingStartEvent"), 1),
+    **dict.fromkeys(("SequenceEndEvent", "MappingEndEvent"), -1),
+}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -69,8 +74,13 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
 
     lines: dict[Location, int] = {}
     try:
+        depth = 0
         for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
             _refuse_references(event, name)
+            depth += _DEPTH_CHANGES.get(type(event).__name__, 0)
+            if depth > _DEEPEST:
+                where = f"{name}:{event.start_mark.line + 1}"
+                raise RecipeError(f"{where}: nested more than {_DEEPEST} deep.", _PLAIN_DATA)
         node = YAML(typ="safe", pure=True).compose(io.StringIO(text))
         return (None if node is None else _construct(node, (), lines, name)), lines
     except MarkedYAMLError as error:
@@ -86,8 +96,6 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
         ) from error
     except YAMLStreamError as error:
         raise RecipeError(f"{name}: {error}.", "A recipe is a text file.") from error
-    except RecursionError as error:
-        raise RecipeError(f"{name}: nested too deeply.", _PLAIN_DATA) from error
 
 
 def read_recipe_file(path: Path) -> tuple[Any, dict[Location, int]]:

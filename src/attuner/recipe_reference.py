@@ -1,0 +1,122 @@
+"""The reference page of the recipe, made from its schema.
+
+python -m attuner.recipe_reference > docs/reference/recipe.md
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from attuner.recipe import Recipe
+
+_HEAD = """# Recipe reference
+
+<!-- Made from src/attuner/recipe.py: python -m attuner.recipe_reference > {page} -->
+
+A recipe is a YAML 1.2 file, where `no` is a word and `1e-4` a number. Unknown options are
+errors. Every option can be overridden on the command line:
+
+    attuner train recipe.yaml training.learning_rate=1e-4 'data.train[0].encoding=latin-1'
+
+A bare value stands for the main option of a section: `model: ID` for `model: {{checkpoint: ID}}`,
+`data: strings.po` for `data: {{train: [{{path: strings.po}}]}}`. Given as an override, it leaves
+the section's other options as they are.
+"""
+_PAGE = "docs/reference/recipe.md"
+_PRIMITIVES = {float: "number", int: "integer", str: "text", bool: "true or false", Any: "any"}
+_BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+
+
+def reference_page() -> str:
+    """The page, in Markdown."""
+    sections = list(_sections(Recipe, "", {}))
+    return _HEAD.format(page=_PAGE) + "".join(
+        _section_text(section, path) for section, path in sections
+    )
+
+
+def _sections(
+    section: type[BaseModel], path: str, seen: dict[type[BaseModel], str]
+) -> Iterator[tuple[type[BaseModel], str]]:
+    """Each section once, with the path under which it is first met."""
+    if section in seen:
+        return
+    seen[section] = path
+    yield section, path
+    for name, field in section.model_fields.items():
+        for inner in _inner_sections(field.annotation):
+            is_list = "list[" in str(field.annotation)
+            yield from _sections(inner, f"{path}.{name}{'[i]' if is_list else ''}".strip("."), seen)
+
+
+def _inner_sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _inner_sections(part)
+
+
+def _section_text(section: type[BaseModel], path: str) -> str:
+    rows = "".join(_row(name, field) for name, field in section.model_fields.items())
+    title = f"`{path}`" if path else "The whole"
+    words = " ".join((section.__doc__ or "").split())
+    table = f"| option | value | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
+    return f"\n## {title}\n\n{words}\n\n{table}"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+    value = _value(field.annotation, field.metadata)
+    return f"| `{name}` | {value} | {_default(field)} | {meaning} |\n"
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    if isinstance(default, BaseModel):
+        return "see below"
+    return f"`{default}`"
+
+
+def _value(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """What may be written, in words.
+
+    >>> _value(Literal["cut", "skip"])
+    '`cut`, `skip`'
+    >>> _value(int | None)
+    'integer'
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = [m for meta in parts[1:] for m in getattr(meta, "metadata", [meta])]
+        return _value(parts[0], [*inner, *metadata])
+    if origin in (Union, types.UnionType):
+        return " or ".join(_value(part, metadata) for part in parts if part is not type(None))
+    if origin is Literal:
+        return ", ".join(f"`{part}`" for part in parts)
+    if origin is list:
+        return f"list of: {_value(parts[0])}"
+    if origin is dict:
+        return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    bounds = [
+        f"{words} {getattr(meta, key):g}"
+        for meta in metadata
+        for key, words in _BOUNDS.items()
+        if hasattr(meta, key)
+    ]
+    return " ".join([_PRIMITIVES[annotation], ", ".join(bounds)]).strip()
+
+
+if __name__ == "__main__":
+    print(reference_page(), end="")

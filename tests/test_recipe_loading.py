@@ -1,0 +1,300 @@
+"""Recipes from files, overrides and flags; faults in full; the round trip."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attuner.errors import RecipeError, UsageError
+from attuner.ready_recipes import copy_recipe, list_recipes, ready_recipe
+from attuner.recipe import Recipe
+from attuner.recipe_loading import dump_recipe, load_recipe
+
+FLAGS = {"source": "en", "target": "no", "model": "some/model", "data": ["a.po"]}
+ADVICE = "Options and their defaults: docs/reference/recipe.md, or attuner schema."
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def message(path: Path | None, *overrides: str, **flags: object) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, overrides, flags)
+    return str(caught.value)
+
+
+def test_file_with_words_and_numbers_of_yaml_1_2(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "task: {name: translation, source: en, target: no}\n"
+        "model: some/model\n"
+        "data: strings.po\n"
+        "training: {learning_rate: 1e-4, seed: 0x10}\n"
+        "output: {name: 2024-01-01}\n",
+    )
+    recipe = load_recipe(path)
+    assert recipe.task.target == "no"
+    assert recipe.model.checkpoint == "some/model"
+    assert [source.path for source in recipe.data.train] == ["strings.po"]
+    assert recipe.training.learning_rate == 1e-4
+    assert recipe.training.seed == 16
+    assert recipe.output.name == "2024-01-01"
+
+
+def test_flags_make_a_recipe_without_a_file() -> None:
+    recipe = load_recipe(None, (), {**FLAGS, "task": None, "name": "first"})
+    assert recipe.task.model_dump() == {"name": "translation", "source": "en", "target": "no"}
+    assert recipe.output.name == "first"
+
+
+def test_overrides_reach_everything() -> None:
+    recipe = load_recipe(
+        None,
+        [
+            "data=*.po",
+            "data.train[0].columns={source: en, target: fr}",
+            "data.train[1]=more.tmx",
+            "data.train[1].weight=2",
+            "data.validation=v.po",
+            "data.split.by=catalog",
+            "model=other/model",
+            "model.dropout=0.2",
+            "training.early_stopping.patience=5",
+            "output.name='no'",
+        ],
+        FLAGS,
+    )
+    assert [(s.path, s.weight) for s in recipe.data.train] == [("*.po", 1.0), ("more.tmx", 2.0)]
+    assert recipe.data.train[0].columns == {"source": "en", "target": "fr"}
+    assert recipe.data.validation is not None
+    assert recipe.data.validation[0].path == "v.po"
+    assert recipe.data.split.by == "catalog"
+    assert (recipe.model.checkpoint, recipe.model.dropout) == ("other/model", 0.2)
+    assert recipe.training.early_stopping is not None
+    assert recipe.training.early_stopping.patience == 5
+    assert recipe.output.name == "no"
+
+
+def test_a_bare_value_for_a_section_keeps_its_other_options() -> None:
+    recipe = load_recipe(ready_recipe("translation"), ["data=x.po", "model=other/model"])
+    assert recipe.data.train[0].path == "x.po"
+    assert recipe.data.split.seed == 20
+    assert recipe.model.checkpoint == "other/model"
+
+
+def test_three_faults_in_one_message(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "task: {name: translation, source: en}\n"
+        "model: some/model\n"
+        "data: strings.po\n"
+        "trainig:\n"
+        "  epochs: 3\n"
+        "training:\n"
+        "  epochs: -1\n",
+    )
+    assert message(path) == (
+        f"{path} has 3 faults:\n"
+        f"  {path}:1 task.target: missing. Language of the target text, as a code.\n"
+        f'  {path}:4 trainig: unknown option (value {{epochs: 3}}). Did you mean "training"? '
+        "Known: data, generation, model, output, task, training.\n"
+        f"  {path}:7 training.epochs: -1. Expected: greater than 0.\n"
+        f"{ADVICE}"
+    )
+
+
+def test_each_kind_of_fault_in_plain_words(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "task: {name: translaton, source: en, target: fr}\n"
+        "model: {checkpoint: a, config: {b: 1}, tokenizer: t}\n"
+        "data:\n"
+        "  train:\n"
+        "    - {pth: x.po}\n"
+        "    - {path: y.csv, columns: {sorce: en}}\n"
+        "  test: []\n"
+        "  split: random\n"
+        "training:\n"
+        "  precision: fp61\n"
+        "  epochs: .inf\n"
+        "  accumulation: 1.5\n"
+        "  early_stopping: {patience: no}\n"
+        "output: {name: 42}\n",
+    )
+    lines = message(path).splitlines()
+    assert lines[0] == f"{path} has 11 faults:"
+    known_source = (
+        "Known: columns, config, encoding, path, revision, source_language, split, "
+        "target_language, target_path, weight."
+    )
+    assert [line.removeprefix(f"  {path}:") for line in lines[1:-1]] == [
+        '1 task: translaton. Did you mean "translation"? Known: translation.',
+        "2 model: give either checkpoint or config.",
+        "5 data.train[0].path: missing. A file, folder, glob, `package:NAME` (catalogs inside an "
+        "installed Python package) or `hub:ID` (a data set on the Hugging Face Hub).",
+        f'5 data.train[0].pth: unknown option (value x.po). Did you mean "path"? {known_source}',
+        '6 data.train[1].columns.sorce: unknown key sorce. Did you mean "source"? '
+        "Known: source, target.",
+        "8 data.split: random. Expected: a section with the keys by, seed, test, train_size, "
+        "validation.",
+        '10 training.precision: fp61. Did you mean "fp16"? Known: auto, bf16, fp16, fp32.',
+        "11 training.epochs: inf. Expected: a finite number.",
+        "12 training.accumulation: 1.5. Expected: a valid integer, got a number with a fractional "
+        "part.",
+        "13 training.early_stopping.patience: no. Expected: a valid integer, unable to parse "
+        "string as an integer.",
+        "14 output.name: 42. Expected: text; put it in quotes where it is meant as text.",
+    ]
+
+
+def test_options_that_contradict_each_other() -> None:
+    assert message(
+        None, "training.batch_tokens=5", "training.batch_examples=3", "training.save=steps", **FLAGS
+    ).splitlines()[1] == (
+        "  override training.save=steps training: give either batch_tokens or batch_examples, "
+        "not both."
+    )
+
+
+def test_faults_of_overrides() -> None:
+    said = message(
+        None,
+        "epochs 3",
+        "data.train[7]=x",
+        "output.name.x=1",
+        "data.split={by: [}",
+        "training.learning_rat=1",
+        "training.epochs=0",
+        **FLAGS,
+    )
+    assert said.splitlines() == [
+        "The recipe has 6 faults:",
+        "  override epochs 3: Expected: section.key=value.",
+        "  override data.train[7]=x: data.train has 1 items, counted from 0.",
+        "  override data.split={by: [}: expected the node content, but found '}'.",
+        "  override output.name.x=1 output.name: {x: 1}. Expected: text; put it in quotes where "
+        "it is meant as text.",
+        "  override training.learning_rat=1 training.learning_rat: unknown option (value 1). "
+        'Did you mean "learning_rate"? Known: accumulation, batch_examples, batch_tokens, '
+        "best_metric, device, early_stopping, epochs, evaluate, evaluate_every_steps, "
+        "keep_checkpoints, label_smoothing, learning_rate, max_grad_norm, max_steps, precision, "
+        "save, save_every_steps, schedule, seed, warmup_steps, weight_decay.",
+        "  override training.epochs=0 training.epochs: 0. Expected: greater than 0.",
+        ADVICE,
+        "Without a recipe file, a first run needs: --task translation --source en --target fr "
+        "--model ID --data FILE",
+    ]
+
+
+def test_nothing_given_says_what_a_first_run_needs() -> None:
+    assert message(None) == (
+        "The recipe has 3 faults:\n"
+        "  task: missing. What the model is to learn.\n"
+        "  model: missing. What it starts from.\n"
+        "  data: missing. What it learns from.\n"
+        f"{ADVICE}\n"
+        "Without a recipe file, a first run needs: --task translation --source en --target fr "
+        "--model ID --data FILE"
+    )
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "demo.yaml"
+    assert message(path) == (
+        f"{path}: no such file.\n"
+        "A recipe is a YAML file.\n"
+        f"demo is a ready recipe. Copy it: attuner recipes copy demo {path}"
+    )
+
+
+def test_a_list_is_no_recipe(tmp_path: Path) -> None:
+    path = write(tmp_path, "- one\n- two\n")
+    assert message(path) == (
+        f"{path} holds [one, two].\n"
+        "A recipe has the sections task, model, data, training, generation, output.\n"
+        "Start from a ready one: attuner recipes list"
+    )
+
+
+@pytest.mark.parametrize("value", ["no", "1e-05", "2024-01-01", "~", "", " a", "a: b", "é\u2028"])
+def test_round_trip_of_awkward_words(tmp_path: Path, value: str) -> None:
+    recipe = load_recipe(None, ["training.learning_rate=1e-05"], {**FLAGS, "target": "no"})
+    recipe = recipe.model_copy(update={"output": recipe.output.model_copy(update={"name": value})})
+    assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cs", "Cc"])), rate=st.floats(1e-300, 1e300))
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: float) -> None:
+    tree = {
+        "task": {"name": "translation", "source": "en", "target": name},
+        "model": {"config": {"model_type": name, "sizes": [1, None, True, rate]}, "tokenizer": "t"},
+        "data": {"train": [{"path": name, "columns": {"source": name}}], "train_subset": {"n": 1}},
+        "training": {"learning_rate": rate},
+    }
+    recipe = Recipe.model_validate(tree)
+    path = tmp_path_factory.getbasetemp() / "round.yaml"
+    path.write_bytes(dump_recipe(recipe).encode())
+    assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_ready_recipes_load(name: str) -> None:
+    overrides = ["data=x.po"] if name == "translation" else []
+    load_recipe(ready_recipe(name), overrides)
+
+
+def test_translation_recipe_shows_the_defaults() -> None:
+    recipe = load_recipe(ready_recipe("translation"), ["data=x.po"])
+    plain = load_recipe(
+        None, (), {"source": "en", "target": "fr", "model": "embedded:en-fr", "data": ["x.po"]}
+    )
+    explicit = plain.training.model_copy(update={"batch_tokens": 2048})
+    assert recipe == plain.model_copy(update={"training": explicit})
+
+
+def test_chapter_recipe_has_the_chapters_settings() -> None:
+    recipe = load_recipe(ready_recipe("chapter-translation"))
+    training, split = recipe.training, recipe.data.split
+    assert recipe.model.checkpoint == "Helsinki-NLP/opus-mt-en-fr"
+    assert (recipe.data.train[0].path, recipe.data.train[0].config) == (
+        "hub:Helsinki-NLP/kde4",
+        "en-fr",
+    )
+    assert (split.by, split.train_size, split.seed) == ("random", 0.9, 20)
+    assert (training.learning_rate, training.weight_decay, training.epochs) == (2e-5, 0.01, 3)
+    assert (training.batch_examples, training.batch_tokens, training.precision) == (
+        32,
+        None,
+        "fp16",
+    )
+    assert (training.schedule, training.warmup_steps) == ("linear", 0)
+    assert (training.evaluate, training.save, training.keep_checkpoints) == ("epoch", "epoch", 3)
+    assert (recipe.data.max_source_tokens, recipe.data.max_target_tokens) == (128, 128)
+    assert (recipe.generation.batch_examples, recipe.data.duplicates) == (64, "keep")
+
+
+def test_copy_never_overwrites(tmp_path: Path) -> None:
+    written = copy_recipe("demo", tmp_path)
+    assert written == tmp_path / "demo.yaml"
+    assert written.read_text() == ready_recipe("demo").read_text()
+    with pytest.raises(UsageError) as caught:
+        copy_recipe("demo", written)
+    assert str(caught.value) == (
+        f"{written} exists already.\n"
+        "A copy never overwrites a file.\n"
+        "Choose another name: attuner recipes copy demo my-demo.yaml"
+    )
+
+
+def test_copy_of_an_unknown_recipe() -> None:
+    with pytest.raises(UsageError) as caught:
+        copy_recipe("dem")
+    assert str(caught.value) == (
+        'There is no ready recipe "dem".\n'
+        'Did you mean "demo"? Known: chapter-translation, demo, translation.\n'
+        "See what each does: attuner recipes list"
+    )
