@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from attuner.data import placeholders as module
 from attuner.data.placeholders import (
     accelerators,
+    compare_placeholders,
     find_placeholders,
     missing_placeholders,
     placeholders,
@@ -26,6 +27,7 @@ from attuner.data.placeholders import (
         ("%1s left, %1 %2%", ["%1", "%1", "%2"]),
         ("sentence ends in %1.", ["%1"]),
         ("braces {} {0} {name} {a.b[0]!r:>5}", ["{}", "{0}", "{name}", "{a.b[0]!r:>5}"]),
+        ("{:%Y-%m-%d %H:%M} {x:,.2f}", ["{:%Y-%m-%d %H:%M}", "{x:,.2f}"]),
         ("i18next {{count}} and ${var}", ["{{count}}", "${var}"]),
         ("<a href='x' b = 1 >go</a><br/><br>", ["<a>", "</a>", "<br>", "<br>"]),
         ("<p title='%1'>", ["<p>", "%1"]),
@@ -47,6 +49,7 @@ def test_each_format_is_found(text, found):
         "a < b and c > d",
         "R&D, &File, Tom & Jerry",
         "{ not a placeholder }",
+        "{id: string, type?: string} and {id: 1}",
         "<file name> and <open file: 1>",
         "costs $5",
         "see https://example.org/%20x?a={b}",
@@ -100,8 +103,9 @@ def test_what_a_translation_lost(source, target, missing):
     assert missing_placeholders(source, target) == missing
 
 
-def test_invented_placeholders_are_those_missing_the_other_way():
-    assert missing_placeholders("simple %1", "plain") == {"%1": 1}
+def test_invented_placeholders_are_told_from_missing_ones():
+    assert compare_placeholders("of %1, %2", "de %1 &laquo;%1&raquo;") == ({"%2": 1}, {"%1": 1})
+    assert compare_placeholders("%s %s", "%2$s %1$s %3$s") == ({}, {"%3$s": 1})
 
 
 @pytest.mark.parametrize(

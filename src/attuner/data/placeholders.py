@@ -42,8 +42,9 @@ _PATTERNS = {
         r"\{\s*\w+\s*,\s*(?:number|date|time|choice|plural|selectordinal|select|spellout|ordinal"
         r"|duration)\b"
     ),
-    # Python str.format (PEP 3101), C#, Java MessageFormat, ICU: {}, {0}, {name}, {a.b[0]!r:>5}
-    "brace": r"\{(?:[A-Za-z_]\w*|\d+)?(?:\.\w+|\[\w+\])*(?:![rsa])?(?::[^{}]*)?\}",
+    # Python str.format (PEP 3101), C#, Java MessageFormat, ICU: {}, {0}, {name}, {a.b[0]!r:>5}.
+    # `{id: string}` is a type in TypeScript, and `{name: value}` JSON.
+    "brace": r"\{(?:[A-Za-z_]\w*|\d+)?(?:\.\w+|\[\w+\])*(?:![rsa])?(?::(?!\s+[\w\"'\[])[^{}]*)?\}",
     # XML 1.0, 3.1: start, end and empty-element tags; HTML and KDE's KUIT alike. `<file name>`
     # is prose: what follows the name must be attributes.
     "tag": (r"</?[A-Za-z][\w:.-]*(?:\s+[\w:.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>"),
@@ -120,7 +121,7 @@ def placeholders(text: str) -> Counter[str]:
 
 
 def missing_placeholders(source: str, target: str) -> Counter[str]:
-    """Placeholders of `source` that `target` lacks; swap the two for invented ones.
+    """Placeholders of `source` that `target` lacks.
 
     A translation may number printf arguments to reorder them (gettext manual, "c-format"),
     and may write entities such as `&quot;` as its own quotation marks.
@@ -130,12 +131,17 @@ def missing_placeholders(source: str, target: str) -> Counter[str]:
     >>> dict(missing_placeholders("%s of %d", "%2$d de %1$s"))
     {}
     """
+    return compare_placeholders(source, target)[0]
+
+
+def compare_placeholders(source: str, target: str) -> tuple[Counter[str], Counter[str]]:
+    """What `target` lacks and what it has too much, each as in `missing_placeholders`."""
     ours, theirs = placeholders(source), placeholders(target)
     if ours == theirs:
-        return Counter()
+        return Counter(), Counter()
     if _is_numbered(ours) != _is_numbered(theirs):
         ours, theirs = _numbered(source, ours), _numbered(target, theirs)
-    return Counter({key: n for key, n in (ours - theirs).items() if not _is_typography(key)})
+    return _telling(ours - theirs), _telling(theirs - ours)
 
 
 def accelerators(text: str) -> list[str]:
@@ -167,6 +173,10 @@ def _balanced(text: str, start: int) -> str:
         if depth == 0:
             return text[start : place + 1]
     return text[start:]
+
+
+def _telling(counts: Counter[str]) -> Counter[str]:
+    return Counter({key: n for key, n in counts.items() if not _is_typography(key)})
 
 
 def _is_typography(key: str) -> bool:

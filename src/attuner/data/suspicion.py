@@ -1,0 +1,104 @@
+"""Find pairs that may be wrong, for a person to look at. Nothing is left out for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from attuner.data.placeholders import compare_placeholders
+from attuner.data.segments import paired_lines
+from attuner.data.units import Example
+
+# Only texts of some length have a telling ratio, and only a large gap is worth a look.
+_TELLING_CHARACTERS = 20
+_EXTREME_RATIO = 3.0
+
+REASONS = {
+    "placeholders": "the target lacks placeholders of the source, or has others",
+    "length": "one side is much longer than usual for its other side",
+    "copied": "the target equals the source",
+    "lines": "the sides have different numbers of lines; nothing is learned from them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A pair to look at.
+
+    Attributes:
+        address: `file:line` or the like.
+        source: Source text.
+        target: First reference.
+        detail: What exactly is odd, such as `lacks %1`.
+    """
+
+    address: str
+    source: str
+    target: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """All pairs that are odd in one way.
+
+    Attributes:
+        reason: A key of `REASONS`.
+        count: How many there are.
+        shown: A few of them.
+    """
+
+    reason: str
+    count: int
+    shown: tuple[Suspect, ...]
+
+
+def find_suspicious(examples: Sequence[Example], *, num_shown: int = 5) -> list[Suspicion]:
+    """Pairs that may be wrong, by reason; reasons without any are left out."""
+    ratio = _usual_ratio(examples)
+    found: dict[str, list[tuple[Example, str]]] = {reason: [] for reason in REASONS}
+    for example in examples:
+        for reason, detail in _oddities(example, ratio):
+            found[reason].append((example, detail))
+    # Long copies are seldom names or units.
+    found["copied"].sort(key=lambda entry: -len(entry[0].source.split()))
+    return [
+        Suspicion(
+            reason,
+            len(entries),
+            tuple(
+                Suspect(str(example.address), example.source, example.references[0], detail)
+                for example, detail in entries[:num_shown]
+            ),
+        )
+        for reason, entries in found.items()
+        if entries
+    ]
+
+
+def _oddities(example: Example, usual_ratio: float) -> Iterator[tuple[str, str]]:
+    source, target = example.source, example.references[0]
+    missing, invented = compare_placeholders(source, target)
+    if missing or invented:
+        parts = [("lacks", missing), ("adds", invented)]
+        yield "placeholders", ", ".join(f"{verb} {' '.join(keys)}" for verb, keys in parts if keys)
+    longer = max(len(source), len(target) / usual_ratio)
+    if longer >= _TELLING_CHARACTERS:
+        ratio = len(target) / len(source)
+        if abs(math.log(ratio / usual_ratio)) > math.log(_EXTREME_RATIO):
+            yield "length", f"{len(source)} characters against {len(target)}"
+    if source == target and any(character.isalpha() for character in source):
+        yield "copied", ""
+    if ("\n" in source or "\n" in target) and not any(paired_lines(source, target)):
+        yield "lines", f"{len(source.splitlines())} lines against {len(target.splitlines())}"
+
+
+def _usual_ratio(examples: Sequence[Example]) -> float:
+    """Median of target length by source length, over texts of some length."""
+    ratios = sorted(
+        len(example.references[0]) / len(example.source)
+        for example in examples
+        if len(example.source) >= _TELLING_CHARACTERS
+    )
+    return ratios[len(ratios) // 2] if ratios else 1.0
