@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from attuner.data.preparation import Prepared, prepare
-from attuner.data.reading import read_units
+from attuner.data.reading import find_files, read_units
 from attuner.data.units import Unit
 from attuner.recipe import Recipe, Source, Subset
 
@@ -66,7 +67,7 @@ def _units(recipe: Recipe, sources: Sequence[Source], skipped: Counter[str]) -> 
             config=source.config,
             revision=source.revision,
             split=source.split,
-            columns=source.columns,
+            columns={str(side): name for side, name in source.columns.items()},
             encoding=source.encoding,
             weight=source.weight,
             bad_entries=recipe.data.bad_entries,
@@ -85,3 +86,15 @@ def _watched(units: Iterator[Unit], progress: Progress) -> Iterator[Unit]:
 
 def _n_and_seed(subset: Subset | None) -> tuple[int, int] | None:
     return None if subset is None else (subset.n, subset.seed)
+
+
+def data_files(recipe: Recipe) -> list[Path]:
+    """All local files that the recipe's sources stand for, each once."""
+    data = recipe.data
+    sources = [*data.train, *(data.validation or ()), *(data.test or ())]
+    found: dict[Path, None] = {}
+    for source in sources:
+        for path in (source.path, source.target_path):
+            if path is not None:
+                found |= dict.fromkeys(find_files(path))
+    return list(found)

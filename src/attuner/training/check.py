@@ -1,0 +1,235 @@
+"""What `attuner check` finds out before any training: the data, single examples, the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attuner.data.inspection import Inspection, inspect
+from attuner.data.preparation import PARTS, Prepared
+from attuner.data.segments import segment
+from attuner.data.units import Example
+from attuner.errors import UsageError
+from attuner.models.codec import TextCodec, load_codec
+from attuner.models.loading import resolve_model
+from attuner.training.cost import Cost, measure_cost
+from attuner.training.data import prepare_data
+from attuner.training.events import Event, Listener
+
+if TYPE_CHECKING:
+    from attuner.recipe import Recipe
+
+_MOST_FOUND = 10
+_FIRST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLine:
+    """A line of an example as the model sees it.
+
+    Attributes:
+        text: The line.
+        tokens: Its pieces, end token included, not cut.
+        limit: Tokens that fit; the model sees no more.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One example, in full.
+
+    Attributes:
+        row: Its number, counted from 1 through training, validation and test.
+        part: "train", "validation" or "test".
+        address: `file:line` or the like.
+        context: Disambiguating context, or "".
+        source: Source text.
+        references: Target texts.
+        source_lines: The source's lines in tokens.
+        target_lines: The first reference's lines in tokens.
+        output: What the untuned model makes of the source, where asked for.
+    """
+
+    row: int
+    part: str
+    address: str
+    context: str
+    source: str
+    references: tuple[str, ...]
+    source_lines: tuple[ShownLine, ...]
+    target_lines: tuple[ShownLine, ...]
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The answer of `check`.
+
+    Attributes:
+        inspection: The data in numbers; None where single examples were asked for.
+        cost: Steps, time and memory; None likewise.
+        shown: The examples asked for, else the first few of training.
+        num_found: How many examples hold the text that was looked for; None where none was.
+    """
+
+    inspection: Inspection | None
+    cost: Cost | None
+    shown: tuple[Shown, ...]
+    num_found: int | None = None
+
+
+def check(
+    recipe: Recipe,
+    *,
+    row: int | None = None,
+    find: str | None = None,
+    model_output: bool = False,
+    listener: Listener | None = None,
+) -> Checked:
+    """Read and prepare a recipe's data, look at them, and measure a few updates.
+
+    With `row` or `find` only those examples are looked at, which is quicker.
+
+    Args:
+        recipe: The recipe.
+        row: Show this example, counted from 1 through training, validation and test.
+        find: Show examples whose source or target holds this text, in any case.
+        model_output: With the examples shown, what the untuned model says.
+        listener: Is told of progress.
+
+    Raises:
+        UserError: The data or the model cannot be used, or there is no such example.
+    """
+    emit = listener or _ignore
+    prepared = prepare_data(recipe)
+    codec = load_codec(_tokenizer_folder(recipe))
+    if row is not None or find is not None:
+        chosen, num_found = _choose(prepared, row, find)
+        outputs = _outputs(recipe, [example for _, _, example in chosen]) if model_output else []
+        return Checked(None, None, _shown(recipe, codec, chosen, outputs), num_found)
+    inspection = inspect(
+        prepared,
+        encode_source=codec.encode_source,
+        encode_target=codec.encode_target,
+        decode=codec.decode,
+        unk_token_id=codec.unk_token_id,
+        max_source_tokens=recipe.data.max_source_tokens,
+        max_target_tokens=recipe.data.max_target_tokens,
+    )
+    first = list(_numbered(prepared))[:_FIRST]
+    outputs = _outputs(recipe, [example for _, _, example in first]) if model_output else []
+    cost = measure_cost(recipe, prepared, emit)
+    return Checked(inspection, cost, _shown(recipe, codec, first, outputs))
+
+
+def to_json(checked: Checked) -> dict[str, Any]:
+    """The answer as plain values."""
+    return asdict(checked)
+
+
+Numbered = tuple[int, str, Example]
+
+
+def _numbered(prepared: Prepared) -> Iterator[Numbered]:
+    """All examples with their number and part."""
+    row = 0
+    for part in PARTS:
+        for example in getattr(prepared, part):
+            row += 1
+            yield row, part, example
+
+
+def _choose(
+    prepared: Prepared, row: int | None, find: str | None
+) -> tuple[list[Numbered], int | None]:
+    """The examples asked for, at most ten of those found, and how many were found."""
+    everything = list(_numbered(prepared))
+    chosen: list[Numbered] = []
+    if row is not None:
+        if not 1 <= row <= len(everything):
+            raise UsageError(
+                f"There is no example {row:,}.",
+                f"The examples are counted from 1 to {len(everything):,}, through training, "
+                "validation and test.",
+                "Choose another --row, or look for a text with --find.",
+            )
+        chosen.append(everything[row - 1])
+    if find is None:
+        return chosen, None
+    wanted = find.casefold()
+    found = [
+        entry
+        for entry in everything
+        if any(wanted in text.casefold() for text in (entry[2].source, *entry[2].references))
+    ]
+    return chosen + found[:_MOST_FOUND], len(found)
+
+
+def _shown(
+    recipe: Recipe, codec: TextCodec, chosen: list[Numbered], outputs: list[str]
+) -> tuple[Shown, ...]:
+    data = recipe.data
+    return tuple(
+        Shown(
+            row=row,
+            part=part,
+            address=str(example.address),
+            context=example.address.context,
+            source=example.source,
+            references=example.references,
+            source_lines=tuple(
+                ShownLine(
+                    line,
+                    tuple(codec.source_tokens(codec.encode_source([line])[0])),
+                    data.max_source_tokens,
+                )
+                for line in segment(example.source).lines
+            ),
+            target_lines=tuple(
+                ShownLine(
+                    line,
+                    tuple(codec.target_tokens(codec.encode_target([line])[0])),
+                    data.max_target_tokens,
+                )
+                for line in segment(example.references[0]).lines
+            ),
+            output=outputs[index] if outputs else None,
+        )
+        for index, (row, part, example) in enumerate(chosen)
+    )
+
+
+def _outputs(recipe: Recipe, examples: list[Example]) -> list[str]:
+    """What the untuned model makes of the examples."""
+    from attuner.inference.translator import Translator
+    from attuner.training.scoring import build_engine
+    from attuner.training.setup import generation_settings, load_start
+
+    start = load_start(recipe)
+    settings = generation_settings(recipe)
+    translator = Translator(build_engine(start.model, start.codec, settings))
+    return translator.translate(
+        [example.source for example in examples],
+        num_beams=settings.num_beams,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+
+def _tokenizer_folder(recipe: Recipe) -> Path:
+    options = recipe.model
+    if options.tokenizer is not None:
+        from attuner.training.setup import resolve_tokenizer
+
+        return resolve_tokenizer(options.tokenizer)
+    assert options.checkpoint is not None
+    return resolve_model(options.checkpoint, revision=options.revision)
+
+
+def _ignore(_: Event) -> None:
+    """The listener where nobody listens."""

@@ -1,0 +1,201 @@
+"""How long a run will take and how much memory it needs, measured on a few real updates."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attuner.data.preparation import Prepared
+from attuner.training.events import Event, Noted, Progressed, Stepped
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from attuner.data.batching import BatchPlan
+    from attuner.data.features import SequencePairs
+    from attuner.data.units import Example
+    from attuner.recipe import Recipe
+    from attuner.tasks.translation import TranslationTask
+    from attuner.training.setup import Start
+
+# The first update also allocates memory and fills caches: it is not timed.
+_UPDATES = 4
+_ENOUGH_SECONDS = 60.0
+_TRANSLATED = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run will take here.
+
+    Attributes:
+        num_steps: Updates in all.
+        batch: Size of an update in words.
+        device: Where it computes, such as "cpu".
+        precision: Number format of the matrix products.
+        batches: "packed" or "padded", with the reason.
+        num_parameters: Parameters of the model.
+        measured_steps: Updates that were timed.
+        seconds_a_step: Seconds of one update of usual size.
+        training_seconds: Seconds in updates.
+        evaluation_seconds: Seconds for translating validation and test, before, while and after
+            training.
+        peak_memory_bytes: Most memory the process held while measuring; the accelerator's
+            where there is one.
+        notes: Choices that were made, such as another precision than the one asked for.
+    """
+
+    num_steps: int
+    batch: str
+    device: str
+    precision: str
+    batches: str
+    num_parameters: int
+    measured_steps: int
+    seconds_a_step: float
+    training_seconds: float
+    evaluation_seconds: float
+    peak_memory_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+def measure_cost(recipe: Recipe, prepared: Prepared, emit: Callable[[Event], None]) -> Cost:
+    """Translate some examples and do a few updates as the run would do them.
+
+    Args:
+        recipe: The recipe.
+        prepared: Its examples.
+        emit: Is told of progress.
+
+    Raises:
+        UserError: The model cannot be used, or there is nothing to train on.
+    """
+    from attuner.tasks.translation import TranslationTask
+    from attuner.training import setup
+
+    notes: list[str] = []
+    setup.set_seeds(recipe.training.seed)
+    start = setup.load_start(recipe)
+    features, _, _ = setup.encode_parts(recipe, prepared, start.codec, emit)
+    accelerator, precision = setup.build_accelerator(
+        recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
+    )
+    task = TranslationTask(start.model, label_smoothing=recipe.training.label_smoothing)
+    plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
+    num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
+    a_translation = _seconds_a_translation(recipe, start, prepared)
+    steps = _timed_steps(recipe, start, features, task, plan, accelerator, num_steps, emit)
+    seconds, tokens = sum(s for s, _ in steps), sum(t for _, t in steps)
+    mean_tokens = features.target.lengths.sum() / max(1, plan.num_updates(1))
+    seconds_a_step = seconds / max(1, tokens) * float(mean_tokens)
+    return Cost(
+        num_steps=num_steps,
+        batch=setup.describe_batch(recipe),
+        device=str(accelerator.device),
+        precision=precision,
+        batches=task.batches,
+        num_parameters=setup.num_parameters(start.model),
+        measured_steps=len(steps),
+        seconds_a_step=seconds_a_step,
+        training_seconds=seconds_a_step * num_steps,
+        evaluation_seconds=a_translation * _num_translations(recipe, prepared, num_steps),
+        peak_memory_bytes=_peak_memory_bytes(accelerator.device.type),
+        notes=tuple(notes),
+    )
+
+
+def _timed_steps(
+    recipe: Recipe,
+    start: Start,
+    features: SequencePairs,
+    task: TranslationTask,
+    plan: BatchPlan,
+    accelerator: Accelerator,
+    num_steps: int,
+    emit: Callable[[Event], None],
+) -> list[tuple[float, int]]:
+    """Seconds and target tokens of a few updates; nothing is evaluated or saved."""
+    from attuner.training import setup
+    from attuner.training.loop import train_loop
+    from attuner.training.optimizer import build_optimizer
+
+    optimizer = build_optimizer(
+        start.model,
+        learning_rate=recipe.training.learning_rate,
+        weight_decay=recipe.training.weight_decay,
+    )
+    model, optimizer = accelerator.prepare(start.model, optimizer)
+    timed: list[tuple[float, int]] = []
+    with task.prepared(start.model):
+        events = train_loop(
+            model,
+            optimizer,
+            plan,
+            accelerator,
+            collate=lambda rows: task.collate(features, rows, accelerator.device),
+            loss=task.loss,
+            evaluate=lambda: ({}, {}),
+            save=lambda state, is_best: Path(),
+            settings=setup.loop_settings(recipe, max(num_steps, _UPDATES + 1), False),
+        )
+        for event in events:
+            if isinstance(event, Stepped):
+                timed.append((event.seconds, event.num_target_tokens))
+                emit(Progressed("Measuring updates", len(timed), _UPDATES))
+                if len(timed) == _UPDATES or event.seconds > _ENOUGH_SECONDS:
+                    break
+    ends = [seconds for seconds, _ in timed]
+    spans = [end - begin for begin, end in zip([0.0, *ends], ends, strict=False)]
+    steps = [(span, tokens) for span, (_, tokens) in zip(spans, timed, strict=True)]
+    return steps[1:] or steps
+
+
+def _seconds_a_translation(recipe: Recipe, start: Start, prepared: Prepared) -> float:
+    """Mean over some examples to be evaluated; the untuned model translates them."""
+    from attuner.inference.translator import Translator
+    from attuner.training import setup
+    from attuner.training.scoring import build_engine
+
+    pool: Sequence[Example] = [*prepared.validation, *prepared.test]
+    texts = [example.source for example in pool[:: max(1, len(pool) // _TRANSLATED)]]
+    texts = texts[:_TRANSLATED]
+    if not texts:
+        return 0.0
+    settings = setup.generation_settings(recipe)
+    translator = Translator(build_engine(start.model, start.codec, settings))
+    began = time.perf_counter()
+    translator.translate(
+        texts, num_beams=settings.num_beams, max_new_tokens=settings.max_new_tokens
+    )
+    return (time.perf_counter() - began) / len(texts)
+
+
+def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int) -> int:
+    """Examples translated before training (all), while (validation) and after (the final ones)."""
+    options = recipe.training
+    if options.evaluate == "none":
+        evaluations = 0
+    elif options.evaluate_every_steps is not None:
+        evaluations = -(-num_steps // options.evaluate_every_steps)
+    else:
+        evaluations = max(1, -int(-options.epochs // 1))
+    validation, test = len(prepared.validation), len(prepared.test)
+    return validation + test + evaluations * validation + (test or validation)
+
+
+def _peak_memory_bytes(device: str) -> int:
+    """Most memory held so far: the accelerator's, or the process's on CPU."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes elsewhere
