@@ -120,9 +120,7 @@ def to_device(packed: Packed, device: torch.device) -> Packed:
         )
         for bucket in packed.buckets
     )
-    return Packed(
-        packed.source_positions.to(device), packed.target_positions.to(device), buckets
-    )
+    return Packed(packed.source_positions.to(device), packed.target_positions.to(device), buckets)
 
 
 def _positions(lengths: Tensor) -> Tensor:
@@ -260,9 +258,7 @@ def packing(model: nn.Module) -> Iterator[None]:
         for name, module in stack.named_modules():
             if name.endswith("attn"):
                 crosses = name.endswith(("encoder_attn", "cross_attn"))
-                module.attuner_role = (
-                    "encoder" if is_encoder else "cross" if crosses else "decoder"
-                )
+                module.attuner_role = "encoder" if is_encoder else "cross" if crosses else "decoder"
         hooks += _restart_positions(stack, is_encoder)
     try:
         yield

@@ -1,13 +1,13 @@
 """The run folder: what lies where, and that nothing in it is overwritten or half written.
 
-    runs/NAME/
-        recipe.yaml          the recipe as resolved
-        manifest.json        versions, seeds, data fingerprints, machine
-        metrics.jsonl        one line an event: updates, scores, the end
-        translations.jsonl   test entries before and after, with their references
-        curves.png           loss and scores over the run
-        checkpoints/         what the run can be resumed from
-        model/               what is delivered
+runs/NAME/
+recipe.yaml          the recipe as resolved
+manifest.json        versions, seeds, data fingerprints, machine
+metrics.jsonl        one line an event: updates, scores, the end
+translations.jsonl   test entries before and after, with their references
+curves.png           loss and scores over the run
+checkpoints/         what the run can be resumed from
+model/               what is delivered
 """
 
 from __future__ import annotations

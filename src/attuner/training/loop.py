@@ -154,8 +154,10 @@ def train_loop(
             is_best = event.is_best
             yield event
         stops = settings.patience is not None and state.without_gain >= settings.patience
-        if is_best or stops or _is_due(
-            settings.save, settings.save_every_steps, state.step, update, is_last
+        if (
+            is_best
+            or stops
+            or _is_due(settings.save, settings.save_every_steps, state.step, update, is_last)
         ):
             yield Saved(state.step, save(state, is_best), is_best)
             state.seconds = time.perf_counter() - started

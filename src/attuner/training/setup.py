@@ -1,0 +1,204 @@
+"""From a recipe to the things that the loop works on: model, tokens, features, device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attuner.data.preparation import Prepared, training_pairs
+from attuner.errors import RunError
+from attuner.models.codec import TextCodec, load_codec
+from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
+from attuner.models.precision import resolve_precision
+from attuner.training.events import Event, Noted, Progressed
+from attuner.training.loop import Settings
+from attuner.training.scoring import GenerationSettings, Part
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+    from attuner.data.batching import BatchPlan
+    from attuner.data.features import SequencePairs
+    from attuner.data.units import Example
+    from attuner.recipe import Recipe
+
+DEFAULT_BATCH_TOKENS = 2048
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run starts from.
+
+    Attributes:
+        model: fp32 weights.
+        codec: Its tokens.
+        tokenizer_folder: Where the tokenizer's files lie.
+        model_folder: Where the weights came from; None for random ones.
+        name: The model as the recipe names it.
+    """
+
+    model: nn.Module
+    codec: TextCodec
+    tokenizer_folder: Path
+    model_folder: Path | None
+    name: str
+
+
+def load_start(recipe: Recipe) -> Start:
+    """Load the recipe's checkpoint, or make a model from its configuration.
+
+    Raises:
+        ModelError: See `models.loading` and `models.codec`.
+    """
+    options = recipe.model
+    if options.checkpoint is not None:
+        folder = resolve_model(options.checkpoint, revision=options.revision)
+        codec = load_codec(folder)
+        model = load_seq2seq(folder, dropout=options.dropout)
+        return Start(model, codec, folder, folder, options.checkpoint)
+    assert options.config is not None
+    assert options.tokenizer is not None
+    folder = resolve_tokenizer(options.tokenizer)
+    codec = load_codec(folder)
+    model = new_seq2seq(options.config, seed=recipe.training.seed, dropout=options.dropout)
+    return Start(model, codec, folder, None, f"{options.config.get('model_type')} from scratch")
+
+
+def resolve_tokenizer(name: str) -> Path:
+    """The folder of a tokenizer that has no model beside it, or of a model."""
+    folder = Path(name)
+    return folder if folder.is_dir() else resolve_model(name)
+
+
+def encode_parts(
+    recipe: Recipe, prepared: Prepared, codec: TextCodec, emit: Emit
+) -> tuple[SequencePairs, dict[str, Part], dict[str, int]]:
+    """Token ids of training, validation and test, and what was cut from training, by reason."""
+    from attuner.tasks.translation import encode
+
+    def features(examples: list[Example], what: str) -> tuple[SequencePairs, dict[str, int]]:
+        encoded = encode(
+            training_pairs(examples),
+            codec,
+            weights=[example.weight for example in examples],
+            max_source_tokens=recipe.data.max_source_tokens,
+            max_target_tokens=recipe.data.max_target_tokens,
+            too_long=recipe.data.too_long,
+            progress=lambda done, total: emit(Progressed(f"tokenising {what}", done, total)),
+        )
+        return encoded.features, encoded.counts
+
+    train, cut = features(prepared.train, "training")
+    parts = {}
+    for name in ("validation", "test"):
+        examples: list[Example] = getattr(prepared, name)
+        if examples:
+            parts[name] = Part(examples, features(examples, name)[0])
+    return train, parts, cut
+
+
+def build_accelerator(recipe: Recipe, emit: Emit) -> tuple[Accelerator, str]:
+    """Device and precision, chosen automatically where the recipe does not say.
+
+    Raises:
+        RunError: Started as several processes, which this version does not train with.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_processes > 1:
+        raise RunError(
+            f"Started as one of {num_processes} processes.",
+            "This version trains with one process; several would overwrite one another's run.",
+            "Start it without torchrun or accelerate launch.",
+        )
+    has_gpu = torch.accelerator.is_available() and recipe.training.device == "auto"
+    device = torch.device("cuda" if has_gpu and torch.cuda.is_available() else "cpu")
+    precision, note = resolve_precision(recipe.training.precision, device)
+    if note:
+        emit(Noted(note))
+    # accelerate keeps its state for the whole process; a second run may want another precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    mixed = "no" if precision == "fp32" else precision
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed), precision
+
+
+def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> BatchPlan:
+    """The order of updates that the recipe asks for."""
+    from attuner.data.batching import BatchPlan
+
+    options = recipe.training
+    tokens = options.batch_tokens
+    if tokens is None and options.batch_examples is None:
+        tokens = DEFAULT_BATCH_TOKENS
+    return BatchPlan(
+        features.target.lengths,
+        features.source.lengths,
+        weights=None if (features.weight == 1).all() else features.weight,
+        batch_tokens=tokens,
+        batch_examples=options.batch_examples,
+        accumulation=options.accumulation,
+        max_padded_tokens=None if is_packed else DEFAULT_BATCH_TOKENS,
+        seed=options.seed,
+    )
+
+
+def describe_batch(recipe: Recipe) -> str:
+    """The size of an update in words."""
+    if recipe.training.batch_examples is not None:
+        return f"{recipe.training.batch_examples} examples"
+    return f"{recipe.training.batch_tokens or DEFAULT_BATCH_TOKENS} target tokens"
+
+
+def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Settings:
+    """The recipe's numbers as the loop takes them."""
+    options = recipe.training
+    stopping = options.early_stopping
+    return Settings(
+        num_steps=num_steps,
+        learning_rate=options.learning_rate,
+        schedule=options.schedule,
+        warmup_steps=options.warmup_steps,
+        max_grad_norm=options.max_grad_norm,
+        evaluate=options.evaluate if has_validation else "none",
+        evaluate_every_steps=options.evaluate_every_steps,
+        save=options.save,
+        save_every_steps=options.save_every_steps,
+        best_metric=options.best_metric,
+        patience=stopping.patience if stopping else None,
+        min_delta=stopping.min_delta if stopping else 0.0,
+    )
+
+
+def generation_settings(recipe: Recipe) -> GenerationSettings:
+    """The recipe's generation options as scoring takes them."""
+    options = recipe.generation
+    return GenerationSettings(
+        engine=options.engine,
+        quantization=options.quantization,
+        num_beams=options.num_beams,
+        max_new_tokens=options.max_new_tokens,
+    )
+
+
+def set_seeds(seed: int) -> None:
+    """Seed torch (dropout) and Python; the batch plan has its seed of its own."""
+    import random
+
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def num_parameters(model: Any) -> int:
+    """Trained and frozen parameters, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
