@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from attuner.console_check import render
 from attuner.errors import UsageError
+from attuner.inspection_view import render
 from attuner.recipe import Recipe
 from attuner.training.check import check, to_json
 from attuner.training.data import data_files, prepare_data
