@@ -170,18 +170,21 @@ def check(
 
     Counts by reason, lengths in tokens, duplicates, leaks, suspicious pairs, time and memory.
     """
-    from attuner.console import build_console
-    from attuner.training.check import check as inspect
-    from attuner.training.check import render
+    from attuner.training.check import check as check_recipe
+    from attuner.training.check import to_json
 
     recipe = _load(arguments, {})
-    inspection = inspect(recipe, row=row, find=find, model_output=model_output)
+    with _display(as_json) as display:
+        checked = check_recipe(
+            recipe, row=row, find=find, model_output=model_output, listener=display
+        )
     if as_json:
-        import dataclasses
-
-        _print_json(dataclasses.asdict(inspection))
+        _print_json(to_json(checked))
     else:
-        render(inspection, build_console(as_json))
+        from attuner.console import build_console
+        from attuner.inspection_view import render
+
+        render(checked, build_console())
 
 
 @app.command()
@@ -220,7 +223,7 @@ def train(
 
     with _display(as_json) as display:
         run = resume_run(resume, listeners=[display])
-    _show_run(run, display, as_json)
+    _report(run, as_json)
 
 
 @app.command()
@@ -232,7 +235,24 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model on data that has references."""
-    raise UsageError("Not there yet.")
+    from attuner.evaluation.on_data import evaluate_data
+    from attuner.training.events import Progressed
+
+    with _display(as_json) as display:
+        found = evaluate_data(
+            model,
+            data,
+            source=source,
+            target=target,
+            progress=lambda done, total: display(Progressed("Translating", done, total)),
+        )
+    if as_json:
+        _print_json({"scores": found.scores, "signatures": found.signatures})
+        return
+    from attuner.console_text import metric_name
+
+    for name, score in found.scores.items():
+        typer.echo(f"{metric_name(name):5} {score:6.2f}  {found.signatures[name]}")
 
 
 @app.command()
@@ -297,7 +317,7 @@ def _train(recipe: Recipe, as_json: bool) -> None:
 
     with _display(as_json) as display:
         run = train_run(recipe, listeners=[display])
-    _show_run(run, display, as_json)
+    _report(run, as_json)
 
 
 def _display(as_json: bool) -> Display:
@@ -306,8 +326,8 @@ def _display(as_json: bool) -> Display:
     return Display(build_console(as_json))
 
 
-def _show_run(run: Run, display: Display, as_json: bool) -> None:
-    display.show_result(run.model_folder, run.before, run.after)
+def _report(run: Run, as_json: bool) -> None:
+    """The result of a run for scripts; a person has seen it already."""
     if as_json:
         _print_json(
             {

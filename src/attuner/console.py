@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attuner.console_text import (
+    comparison_lines,
     data_lines,
     duration,
     finished_lines,
@@ -27,8 +28,8 @@ from attuner.console_text import (
     printable,
     result_lines,
     score_header,
+    score_line,
     score_row,
-    usage_lines,
 )
 from attuner.training import events
 
@@ -62,9 +63,9 @@ class Display:
         if self._console.is_jupyter:
             can_redraw = find_spec("ipywidgets") is not None
         self._progress: _Bar | _Lines = _Bar(self._console) if can_redraw else _Lines(self._console)
-        self._signatures: dict[str, str] = {}
         self._metrics: list[str] | None = None
         self._first_step = 0
+        self._saved: Path | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +77,9 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        if kind is KeyboardInterrupt and self._saved is not None:
+            run_folder = self._saved.parent.parent
+            self._say([f"Go on from the last checkpoint: attuner train --resume {run_folder}"])
 
     def __call__(self, event: events.Event) -> None:
         """Show one event."""
@@ -90,34 +94,25 @@ class Display:
             case events.Progressed():
                 self._progress.work(event)
             case events.Evaluated():
-                self._evaluated(event)
+                self._show_scores(event)
+            case events.Saved():
+                self._saved = event.folder
             case events.Finished():
-                self._progress.stop()
                 self._say(finished_lines(event))
+            case events.Compared():
+                self._progress.stop()
+                self._say(comparison_lines(event))
+                render_examples(event.rows, self._console)
+            case events.Delivered():
+                self._progress.stop()
+                self._say(result_lines(event, _arrow(self._console)))
             case events.Noted():
                 self._say([event.text])
-            case events.Saved():
-                pass  # every few minutes, and in the run folder for all to see
 
-    def show_result(
-        self, model_folder: Path, before: Mapping[str, float], after: Mapping[str, float]
-    ) -> None:
-        """Show the scores before and after, with signatures, and how to use the model."""
-        self._progress.stop()
-        self._say(result_lines(before, after, self._signatures, _arrow(self._console)))
-        self._say(usage_lines(model_folder))
-
-    def show_examples(self, rows: Sequence[tuple[str, str, str, str]]) -> None:
-        """Show translations: source, before, after, reference."""
-        render_examples(rows, self._console)
-
-    def _evaluated(self, event: events.Evaluated) -> None:
-        self._signatures.update(event.signatures)
+    def _show_scores(self, event: events.Evaluated) -> None:
+        """A row of the growing table; what is not validation, in a line of its own."""
         if event.split != "validation":
-            scores = ", ".join(
-                f"{_label} {value:.2f}" for _label, value in event.scores.items() if value == value
-            )
-            self._say([f"{event.split} {event.when} tuning: {scores}".capitalize()])
+            self._say([score_line(event)])
             return
         if self._metrics is None:
             self._metrics = [name for name in event.scores if name != "loss"]
@@ -126,25 +121,28 @@ class Display:
 
     def _say(self, lines: Sequence[str]) -> None:
         for line in lines:
-            self._console.print(Text(_encodable(line, self._console)), soft_wrap=True)
+            self._console.print(Text(encodable(line, self._console)), soft_wrap=True)
 
 
-def render_examples(rows: Sequence[tuple[str, str, str, str]], console: Console) -> None:
-    """Print translations (source, before, after, reference): a table where it fits."""
+def render_examples(rows: Sequence[events.Comparison], console: Console) -> None:
+    """Print translations before and after tuning: a table where it fits."""
     titles = ("Source", "Before", "After", "Reference")
-    cells = [[_encodable(printable(cell), console) for cell in row] for row in rows]
-    if console.width < _NARROWEST_TABLE:
-        for row in cells:
-            for title, cell in zip(titles, row, strict=True):
+    table = Table(*titles, show_lines=True)
+    for row in rows:
+        cells = [
+            encodable(printable(text), console)
+            for text in (row.source, row.before, row.after, row.reference)
+        ]
+        if console.width < _NARROWEST_TABLE:
+            for title, cell in zip(titles, cells, strict=True):
                 console.print(Text(f"{title:9} {cell}"), soft_wrap=True)
             console.print()
-        return
-    table = Table(*titles, show_lines=True, expand=False)
-    for row in cells:
-        changed = row[1] != row[2]
-        style = "" if not changed else "green" if row[2] == row[3] else "bold"
-        table.add_row(Text(row[0]), Text(row[1]), Text(row[2], style=style), Text(row[3]))
-    console.print(table)
+        else:
+            style = "green" if row.after == row.reference else ""
+            source, before, after, reference = cells
+            table.add_row(Text(source), Text(before), Text(after, style=style), Text(reference))
+    if table.row_count:
+        console.print(table)
 
 
 class _Bar:
@@ -180,14 +178,14 @@ class _Bar:
                 transient=True,
             )
             self._bar.start()
-        text = _encodable(text, self._console)
+        text = encodable(text, self._console)
         if what != self._what or self._task is None:
             if self._task is not None and self._what:
                 self._bar.remove_task(self._task)
             self._what = what
-            self._task = self._bar.add_task(text, total=total, completed=done)
+            self._task = self._bar.add_task(text, total=total or None, completed=done)
             return
-        self._bar.update(self._task, description=text, completed=done, total=total)
+        self._bar.update(self._task, description=text, completed=done, total=total or None)
 
 
 class _Lines:
@@ -213,26 +211,27 @@ class _Lines:
 
     def _update(self, what: str, done: int, total: int, text: str, first: int) -> None:
         now = time.monotonic()
-        share = done / max(total, 1)
+        share = done / total if total else 0.0
         if what != self._what:
             self._what, self._began, self._first = what, now, first
             self._last_time, self._last_share = now, share
             return
         waited = now - self._last_time >= _LINE_EVERY_SECONDS
-        if not waited or share - self._last_share < _LINE_EVERY_SHARE:
+        if not waited or (total and share - self._last_share < _LINE_EVERY_SHARE):
             return
         self._last_time, self._last_share = now, share
         left = (now - self._began) / max(done - self._first, 1) * (total - done)
-        parts = [f"{what} {done:,} of {total:,}", text, f"{duration(left)} left"]
+        of_total = f" of {total:,}" if total else ""
+        parts = [f"{what} {done:,}{of_total}", text, f"{duration(left)} left" if total else ""]
         line = ", ".join(part for part in parts if part)
-        self._console.print(Text(_encodable(line, self._console)), soft_wrap=True)
+        self._console.print(Text(encodable(line, self._console)), soft_wrap=True)
 
 
 def _arrow(console: Console) -> str:
     return "→" if console.encoding.lower().startswith("utf") else "->"
 
 
-def _encodable(text: str, console: Console) -> str:
+def encodable(text: str, console: Console) -> str:
     """The text with what the console's encoding lacks written as escapes."""
     encoding = console.encoding or "utf-8"
     return text.encode(encoding, errors="backslashreplace").decode(encoding)

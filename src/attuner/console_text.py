@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from attuner.training.events import DataPrepared, Evaluated, Finished, Planned
+from attuner.training.events import (
+    Compared,
+    DataPrepared,
+    Delivered,
+    Evaluated,
+    Finished,
+    Planned,
+)
 
 _METRIC_NAMES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "loss": "loss"}
 _MOST_SOURCES = 4  # a catalog package holds dozens of files
@@ -99,30 +105,40 @@ def finished_lines(event: Finished) -> list[str]:
     ]
 
 
-def result_lines(
-    before: Mapping[str, float],
-    after: Mapping[str, float],
-    signatures: Mapping[str, str],
-    arrow: str = "->",
-) -> list[str]:
-    """Scores on the test split, before and after, and the settings behind them."""
-    lines = ["", f"Test split, before {arrow} after tuning:"]
-    for name, score in after.items():
-        if name in before:
-            change = f"{before[name]:.2f} {arrow} {score:.2f}  ({score - before[name]:+.2f})"
-        else:
-            change = f"{score:.2f}"
-        lines.append(f"  {metric_name(name):6} {change}")
-    lines += [f"  {metric_name(name)}: {text}" for name, text in signatures.items()]
-    return lines
+def score_line(event: Evaluated) -> str:
+    """The scores of a split on one line."""
+    scores = ", ".join(f"{metric_name(name)} {value:.2f}" for name, value in event.scores.items())
+    return f"{event.split.capitalize()} {event.when} tuning: {scores}"
 
 
-def usage_lines(model_folder: Path) -> list[str]:
-    """Where the model lies, and how to use it."""
+def comparison_lines(event: Compared) -> list[str]:
+    """How many translations changed, and how."""
     return [
         "",
-        f"The tuned model is in {model_folder}. Use it",
-        f'  in a shell:         attuner translate {model_folder} "Open the file"',
-        f'  in Python:          attuner.load("{model_folder}").translate(["Open the file"])',
-        f'  with transformers:  AutoModelForSeq2SeqLM.from_pretrained("{model_folder}")',
+        f"Of {event.num_examples:,} held-out entries, {event.num_changed:,} are translated "
+        f"differently: {event.num_nearer:,} nearer to the reference, {event.num_further:,} "
+        "further from it (sentence chrF).",
+        "Those that gained most:" if event.rows else "None came nearer.",
+    ]
+
+
+def result_lines(event: Delivered, arrow: str = "->") -> list[str]:
+    """The final scores with the settings behind them, where the model lies, how to use it."""
+    lines = [""]
+    if event.after:
+        lines.append(f"Scores on {event.split}, before {arrow} after tuning:")
+    for name, after in event.after.items():
+        before = event.before.get(name)
+        change = "" if before is None else f"{before:.2f} {arrow} "
+        gain = "" if before is None else f"  ({after - before:+.2f})"
+        lines.append(f"  {metric_name(name):5}  {change}{after:.2f}{gain}")
+    lines += [f"  {metric_name(name)}: {text}" for name, text in event.signatures.items()]
+    model = event.model_folder
+    return [
+        *lines,
+        "",
+        f"The tuned model is in {model} ({duration(event.seconds)} in all). Use it",
+        f'  in a shell:         attuner translate {model} "Open the file"',
+        f'  in Python:          attuner.load("{model}").translate("Open the file")',
+        f'  with transformers:  AutoModelForSeq2SeqLM.from_pretrained("{model}")',
     ]
