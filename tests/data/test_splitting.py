@@ -70,6 +70,13 @@ def test_large_groups_are_passed_over_for_the_nearest_size():
         assert (len(rows.validation), len(rows.test)) == (30, 50)
 
 
+def test_a_group_too_many_is_taken_where_that_is_nearer():
+    keys = [f"catalog {n // 10}" for n in range(100)]
+    for wanted, found in ((24, 20), (26, 30), (4, 10)):
+        rows = split_groups(keys, by="catalog", validation=0, test=wanted, seed=1)
+        assert len(rows.test) == found
+
+
 def test_three_large_groups_make_three_parts():
     rows = split_groups(["a", "b", "c"] * 10, by="file", validation=0.1, test=0.1, seed=3)
     assert [len(part) for part in parts(rows).values()] == [10, 10, 10]

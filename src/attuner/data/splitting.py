@@ -164,15 +164,19 @@ def _rank(key: str, seed: int) -> bytes:
 
 def _fill(order: Sequence[str], sizes: Counter[str], wanted: int, *, at_most: int) -> list[str]:
     """Groups from the front of `order` whose sizes add up to `wanted` as nearly as they can."""
-    chosen: list[str] = []
+    chosen: dict[str, None] = {}
     missing = wanted
     for key in order:
-        if missing <= 0 or len(chosen) == at_most:
+        if missing == 0 or len(chosen) == at_most:
             break
-        if sizes[key] < 2 * missing:  # otherwise it would overshoot by more than is missing
-            chosen.append(key)
+        if sizes[key] <= missing:
+            chosen[key] = None
             missing -= sizes[key]
-    return chosen or [min(order, key=lambda key: sizes[key])]
+    # One group too many, where that is nearer than one too few.
+    smallest = min((key for key in order if key not in chosen), key=lambda key: sizes[key])
+    if not chosen or (sizes[smallest] < 2 * missing and len(chosen) < at_most):
+        chosen[smallest] = None
+    return list(chosen)
 
 
 def _too_few_groups(num_groups: int, by: str, parts: list[str]) -> DataError:

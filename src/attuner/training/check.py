@@ -207,6 +207,8 @@ def _shown(
 
 def _outputs(recipe: Recipe, examples: list[Example]) -> list[str]:
     """What the untuned model makes of the examples."""
+    if not examples:
+        return []
     from attuner.inference.translator import Translator
     from attuner.training.scoring import build_engine
     from attuner.training.setup import generation_settings, load_start
