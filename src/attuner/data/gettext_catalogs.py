@@ -8,6 +8,7 @@ uses it for all numbers, so there it is a translation of msgid_plural.
 from __future__ import annotations
 
 import gettext
+import io
 import re
 import struct
 from bisect import bisect_left
@@ -29,7 +30,7 @@ _PO_LINE = re.compile(
     re.DOTALL,
 )
 _PO_MSGID = re.compile(r"\s*(?:#~\s*)?msgid[\s\"]")
-_MO_MAGIC = 0x950412DE
+_MO_MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 _KDE_CONTEXT = re.compile(r"_: (.*?)\n", re.DOTALL)
 
 
@@ -60,6 +61,7 @@ def read_po(path: Path, asked: Asked) -> Iterator[Unit]:
         store.parse(_as_utf8(lines))
     except Exception as error:  # whatever a foreign parser trips over, the file is at fault
         raise _po_syntax_error(file, _line_of(error, lines), str(error)) from error
+    is_damaged = any(line.fault for line in lines)
     msgid_lines = [line.number for line in lines if _PO_MSGID.match(line.text)]
     header = next((unit for unit in store.units if unit.isheader()), None)
     plurals = _header(file, str(header.target) if header else "", asked)
@@ -70,6 +72,8 @@ def read_po(path: Path, asked: Asked) -> Iterator[Unit]:
         line = msgid_lines[at] if at < len(msgid_lines) else entry._line_number
         if not entry.msgstr:
             raise _po_syntax_error(file, line, "msgid without msgstr")
+        if is_damaged and any("\ufffd" in text for text in _texts(entry)):
+            continue  # already noted, by its line
         yield from _po_units(entry, Address(file, "", line, catalog=file), plurals, asked)
 
 
@@ -122,17 +126,23 @@ def _po_units(entry: Any, address: Address, plurals: _Plurals, asked: Asked) -> 
         state = "obsolete"
     elif entry.isfuzzy():
         state = "fuzzy"
-    sources = list(entry.source.strings) if entry.hasplural() else [str(entry.source)]
-    if entry.hasplural() and isinstance(entry.msgstr, dict):
-        forms = list(entry.target.strings)
-        if sorted(entry.msgstr) != list(range(len(forms))):
-            forms = []  # msgstr[0] and msgstr[2], say: reported as a wrong number
-    else:
-        forms = [str(entry.target)]
+    sources, forms = _strings(entry.source), _strings(entry.target)
+    if isinstance(entry.msgstr, dict):  # by index, which may have gaps
+        by_index = dict(zip(entry.msgstr, forms, strict=True))
+        forms = [by_index.get(index, "") for index in range(max(by_index) + 1)]
     address = Address(
         address.file, "", address.line, context=entry.getcontext(), catalog=address.catalog
     )
     yield from _units(str(address), address, sources, forms, state, plurals, asked)
+
+
+def _texts(entry: Any) -> list[str]:
+    return [entry.getcontext(), *_strings(entry.source), *_strings(entry.target)]
+
+
+def _strings(text: Any) -> list[str]:
+    """All forms of translate-toolkit's multistring, a `str` that hides the others, as plain str."""
+    return ["".join(list(form)) for form in getattr(text, "strings", [text])]
 
 
 def _units(
@@ -183,23 +193,31 @@ def _header(file: str, text: str, asked: Asked) -> _Plurals:
     check_language(file, fields.get("language"), "Language", asked.target_language, "target")
     rule = fields.get("plural-forms", "")
     found = re.search(r"nplurals\s*=\s*(\d+)\s*;\s*plural\s*=\s*([^;\n]+)", rule)
-    if not found:  # none, or the template's "nplurals=INTEGER; plural=EXPRESSION;"
+    if not found or not int(
+        found.group(1)
+    ):  # none, or the template's "nplurals=INTEGER; plural=EXPRESSION;"
         return _Plurals()
     try:
         # The standard library's own parser of these expressions: no eval of foreign text.
         singular = gettext.c2py(found.group(2).strip())(1)
     except (ValueError, RecursionError, ZeroDivisionError, OverflowError) as error:
-        raise DataError(
-            f'{file}: the header has "Plural-Forms: {_short(rule)}": {error}.',
-            "The expression after plural= is C, as in: nplurals=2; plural=(n > 1);",
-        ) from error
-    return _Plurals(int(found.group(1)), singular)
+        raise _plural_error(file, rule, str(error)) from error
+    num_forms = int(found.group(1))
+    if singular >= num_forms:
+        raise _plural_error(file, rule, f"for n = 1 it gives form {singular} of {num_forms}")
+    return _Plurals(num_forms, singular)
+
+
+def _plural_error(file: str, rule: str, what: str) -> DataError:
+    return DataError(
+        f'{file}: the header has "Plural-Forms: {_short(rule)}": {what}.',
+        "It is a number and a C expression with a value below it.",
+        "Write for example: nplurals=2; plural=(n > 1);",
+    )
 
 
 def _decoded_po(path: Path, file: str, asked: Asked) -> list[Line]:
     """Decode by the header's charset. translate-toolkit would take broken UTF-8 for Latin-1."""
-    import io
-
     content = read_bytes(path)
     found = _CHARSET.search(content)
     encoding = _encoding(file, found.group(2) if found else b"CHARSET", asked)
@@ -259,9 +277,9 @@ def _po_syntax_error(file: str, line: int | None, what: str) -> DataError:
 def _mo_entries(file: str, content: bytes) -> list[tuple[bytes, bytes]]:
     if len(content) < 28:
         raise _mo_error(file, f"{len(content)} bytes are too few for its head")
-    order = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}.get(content[:4])
+    order = _MO_MAGIC.get(content[:4])
     if order is None:
-        raise _mo_error(file, f"it begins with {content[:4].hex()}, not {_MO_MAGIC:x}")
+        raise _mo_error(file, f"it begins with {content[:4].hex()}, not de120495 or 950412de")
     version, count, keys, values = struct.unpack(f"{order}4I", content[4:20])
     if version >> 16 > 1:
         raise _mo_error(file, f"its format has the unknown version {version >> 16}")

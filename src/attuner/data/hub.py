@@ -54,8 +54,8 @@ def _load(name: str, config: str | None, revision: str | None, split: str) -> An
             f"For the folder, give {name} without hub:. For the Hub, run in another folder.",
         )
     import datasets
-    from huggingface_hub import validate_repo_id
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     # DatasetNotFoundError is an OSError too, so the order of the clauses matters. HTTPError is
     # that of whichever HTTP library this huggingface_hub was built on; OfflineModeIsEnabled is a
@@ -63,7 +63,7 @@ def _load(name: str, config: str | None, revision: str | None, split: str) -> An
     try:
         validate_repo_id(name)
         return datasets.load_dataset(name, config, split=split, revision=revision)
-    except datasets.exceptions.DatasetNotFoundError as error:
+    except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:
         raise DataError(
             f"hub:{name}: {_first_line(error)}",
             "A data set on the Hub has an id such as Helsinki-NLP/kde4.",
@@ -75,8 +75,9 @@ def _load(name: str, config: str | None, revision: str | None, split: str) -> An
             "A data set of the Hub is fetched on first use and kept in a cache.",
             "Check the network and HF_HUB_OFFLINE, or give a folder with the files instead.",
         ) from error
-    except (datasets.exceptions.DatasetsError, HFValidationError, ValueError, OSError) as error:
-        # Unknown configurations and splits are plain ValueErrors that list the known ones.
+    except (datasets.exceptions.DatasetsError, ValueError, RuntimeError, OSError) as error:
+        # Unknown configurations and splits are plain ValueErrors that list the known ones; a data
+        # set that is a script, a RuntimeError.
         raise DataError(
             f"hub:{name}: {_first_line(error)}",
             "The configuration, revision and split must exist, in data files, without a script.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +92,7 @@ def read_units(
         yield from read_parallel(_one_file(path), _one_file(target_path), asked)
     else:
         files = find_files(path)
-        if Path(path).is_dir():
+        if os.path.isdir(path):
             files = _of_split(path, _of_config(path, files, config, asked), split)
         elif path.startswith("package:"):
             files = _of_language(path, files, target_language)
@@ -111,18 +112,20 @@ def find_files(path: str) -> list[Path]:
     if path.startswith("package:"):
         return package_catalogs(path.removeprefix("package:"), tuple(CATALOGS))
     place = Path(path)
-    if place.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, never raises
         files = sorted(
             file
             for file in place.rglob("*")
-            if _suffix(file) in READERS and not _is_hidden(file.relative_to(place))
+            if _suffix(file) in READERS
+            and not _is_hidden(file.relative_to(place))
+            and file.is_file()
         )
         if not files:
             raise DataError(
                 f"{path}: no file of a known format in this folder.", f"Known: {_known()}."
             )
         return files
-    if not place.exists() and glob.has_magic(path):
+    if not os.path.exists(path) and glob.has_magic(path) and "\0" not in path:
         files = sorted(Path(name) for name in glob.glob(path, recursive=True))
         files = [file for file in files if file.is_file()]
         if not files:
@@ -137,14 +140,14 @@ def find_files(path: str) -> list[Path]:
 
 def _one_file(path: str) -> Path:
     file = Path(path)
-    if "\0" not in path and file.is_file():
+    if os.path.isfile(path):
         return file
     folder = file.parent
-    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    names = os.listdir(folder) if os.path.isdir(folder) else []
     close = difflib.get_close_matches(file.name, names, n=1, cutoff=0.6)
     raise DataError(
         f"{path}: no such file.",
-        "" if folder.is_dir() else f"There is no folder {folder} either.",
+        "" if os.path.isdir(folder) else f"There is no folder {folder} either.",
         f'Did you mean "{folder / close[0]}"?' if close else "",
     )
 

@@ -15,6 +15,7 @@ from attuner.data.units import Unit
 from attuner.errors import DataError
 
 _BATCH_ROWS = 4096
+_HEAD_BYTES = 4096
 _SET_ENCODING = "Set its encoding, as in data.train[0].encoding=cp1252"
 
 
@@ -48,6 +49,11 @@ def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
         DataError: It is neither, the columns are not there, or the file cannot be read.
     """
     file = str(path)
+    with open_bytes(path) as stream:
+        head = stream.read(_HEAD_BYTES).decode(text_encoding(asked.encoding), "ignore")
+    if not head.lstrip("\ufeff \t\r\n").startswith("["):
+        yield from read_jsonl(path, asked)
+        return
     content = read_bytes(path)
     try:
         text = content.decode(text_encoding(asked.encoding)).removeprefix("\ufeff")
@@ -58,9 +64,6 @@ def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
             f"The file is read as {asked.encoding}.",
             _SET_ENCODING,
         ) from error
-    if not text.lstrip().startswith("["):
-        yield from read_jsonl(path, asked)
-        return
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
     Attributes:
         number: Counted from 1.
-        text: The text; where it cannot be decoded, its bytes as Latin-1.
+        text: The text; U+FFFD for what cannot be decoded.
         fault: What is wrong with the encoding, or "".
     """
 
@@ -128,7 +128,7 @@ def _byte_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[Line]:
         try:
             yield Line(number, _without_end(raw.decode(encoding)), "")
         except UnicodeError as error:
-            text = raw.decode("latin-1")
+            text = raw.decode(encoding, "replace")
             yield Line(number, _without_end(text), _describe(error, encoding))
 
 

@@ -91,15 +91,17 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
     num_source = num_target = number = 0
     for element in _stream(path, file, "tmx", "tu"):
         number += 1
-        variants = [(_language_of(tuv), tuv) for tuv in element.findall("tuv")]
+        variants = [(_language_of(tuv), tuv) for tuv in element.findall("{*}tuv")]
         languages.update(dict.fromkeys(code for code, _ in variants if code))
         sources = [tuv for code, tuv in variants if same_language(code, asked.source_language)]
         targets = [tuv for code, tuv in variants if same_language(code, asked.target_language)]
         num_source += bool(sources)
         num_target += bool(targets)
         if not sources:
+            asked.faults.leave_out("no text in the source language")
             continue
         entry = tmxunit.createfromxmlElement(element)
+        entry.namespace = element.nsmap.get(None)
         address = Address(
             file,
             element.get("tuid") or str(number),
@@ -107,8 +109,8 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
             context=entry.getcontext(),
             catalog=file,
         )
-        segments = [tuv.find("seg") for tuv in targets]
-        yield from _text_unit(entry, sources[0].find("seg"), segments, address, None, asked)
+        segments = [tuv.find("{*}seg") for tuv in targets]
+        yield from _text_unit(entry, sources[0].find("{*}seg"), segments, address, None, asked)
     for count, code, side in (
         (num_source, asked.source_language, "source"),
         (num_target, asked.target_language, "target"),
@@ -295,9 +297,9 @@ def _stream(path: Path, file: str, root_name: str, name: str) -> Iterator[Any]:
             _require_root(file, root, root_name, f"a {root_name.upper()} file")
             _refuse_entities(file, root)
             for event, element in events:
-                if event == "end" and element.tag == name:
+                if event == "end" and element.tag.rpartition("}")[2] == name:
                     for entity in element.iter(etree.Entity):
-                        raise _entity_error(f"{file}:{element.sourceline}", entity.name)
+                        raise _entity_error(f"{file}:{entity.sourceline}", entity.name)
                     yield element
                     element.clear()
                     while element.getprevious() is not None:
@@ -314,7 +316,7 @@ def _refuse_entities(file: str, root: Any) -> None:
     for entity in subset.iterentities() if subset is not None else ():
         raise _entity_error(file, entity.name)
     for entity in root.iter(etree.Entity):
-        raise _entity_error(file, entity.name)
+        raise _entity_error(f"{file}:{entity.sourceline}", entity.name)
 
 
 def _entity_error(where: str, name: str) -> DataError:
@@ -339,7 +341,8 @@ def _require_root(file: str, root: Any, name: str, what: str) -> str | None:
 
 def _xml_error(file: str, error: Exception) -> DataError:
     line = getattr(error, "lineno", None) or 1
-    return _not_well_formed(file, line, getattr(error, "msg", None) or str(error))
+    what = getattr(error, "msg", None) or str(error)
+    return _not_well_formed(file, line, re.sub(r", line \d+, column \d+$", "", what))
 
 
 def _not_well_formed(file: str, line: int, what: str) -> DataError:
