@@ -1,0 +1,169 @@
+"""Every command, Python block and recipe in the README and the docs works as it is written.
+
+The steps of a page are run in their order, in a folder that holds the files that the pages speak
+of. Pages that train are slow; commands that need the Hub are marked `network`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from attuner.recipe_loading import load_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.S | re.M)
+_PAIRS = [
+    ("Open the {}", "Ouvrir {}"), ("Close the {}", "Fermer {}"), ("Save the {}", "Enregistrer {}"),
+    ("Delete the {}?", "Supprimer {} ?"),
+]  # fmt: skip
+_THINGS = {
+    "file": "le fichier", "window": "la fenêtre", "kernel": "le noyau", "notebook": "le carnet",
+    "plugin": "l'extension", "folder": "le dossier", "tab": "l'onglet", "menu": "le menu",
+    "image": "l'image", "table": "le tableau",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    kind: str
+    text: str
+
+    @property
+    def is_network(self) -> bool:
+        return self.kind == "attuner" and ("hub:" in self.text or "Helsinki-NLP/" in self.text)
+
+    @property
+    def is_slow(self) -> bool:
+        trains = re.match(r"attuner (train|demo|check .*\.yaml)\b", self.text) is not None
+        return self.kind == "python" or trains
+
+
+def steps(page: Path) -> Iterator[Step]:
+    for language, body in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language in ("bash", "console"):
+            for line in body.splitlines():
+                command = line.removeprefix("$ ")
+                if language == "bash" or line.startswith("$ "):
+                    yield Step(command.split()[0], command)
+        else:
+            yield Step(language, body)
+
+
+def marked(pages: list[Path]) -> list[object]:
+    return [
+        pytest.param(
+            page,
+            id=str(page.relative_to(ROOT)),
+            marks=[pytest.mark.slow] if any(step.is_slow for step in steps(page)) else [],
+        )
+        for page in pages
+    ]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with the files that the docs speak of."""
+    pairs = [(s.format(t), r.format(u)) for t, u in _THINGS.items() for s, r in _PAIRS]
+    header = (
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=UTF-8\\n"\n"Language: fr\\n"\n'
+    )
+    entries = [f'\nmsgid "{source}"\nmsgstr "{target}"\n' for source, target in pairs]
+    (tmp_path / "strings.po").write_text(header + "".join(entries), encoding="utf-8")
+    (tmp_path / "held-out.po").write_text(header + "".join(entries[-8:]), encoding="utf-8")
+    rows = "".join(f"{source},{target}\n" for source, target in pairs)
+    (tmp_path / "pairs.csv").write_text(f"english,french\n{rows}", encoding="utf-8")
+    for number, name in enumerate(("lines.en.txt", "lines.fr.txt")):
+        text = "".join(f"{pair[number]}\n" for pair in pairs)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("Open the file\n\nClose the window\n", encoding="utf-8")
+    units = "".join(
+        f'<trans-unit id="{number}"><source>{source}</source><target>{target}</target></trans-unit>'
+        for number, (source, target) in enumerate(pairs[:6])
+    )
+    (tmp_path / "mail.xlf").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<xliff version="1.2" xmlns="urn:oasis:names:tc:xliff:document:1.2">'
+        '<file original="mail" source-language="en" target-language="fr" datatype="plaintext">'
+        f"<body>{units}</body></file></xliff>\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "recipe.yaml").write_text(
+        "task: {name: translation, source: en, target: fr}\n"
+        "model: embedded:en-fr\n"
+        "data: strings.po\n"
+        "training: {epochs: 1}\n",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def run(words: list[str], folder: Path) -> None:
+    environment = {**os.environ, "ATTUNER_CACHE": str(folder / ".cache")}
+    done = subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+
+
+def run_step(step: Step, folder: Path) -> None:
+    if step.kind == "attuner":
+        run([sys.executable, "-m", "attuner", *shlex.split(step.text)[1:]], folder)
+    elif step.kind == "python":
+        run([sys.executable, "-c", step.text], folder)
+    elif step.kind == "yaml":
+        (folder / "block.yaml").write_text(step.text, encoding="utf-8")
+        load_recipe(folder / "block.yaml")
+    elif step.kind == "make":
+        run(["make", "-n", "-C", str(ROOT), *step.text.split()[1:]], folder)
+    else:
+        assert step.text.startswith("pip install "), f"a test must know how to run: {step.text}"
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        named = re.findall(r'\.\[(\w+)\]"', step.text)
+        assert named
+        assert set(named) <= set(extras["project"]["optional-dependencies"])
+
+
+@pytest.mark.parametrize("page", marked([page for page in PAGES if list(steps(page))]))
+def test_page(page: Path, workplace: Path) -> None:
+    for step in steps(page):
+        if not step.is_network:
+            run_step(step, workplace)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("page", "step"),
+    [
+        pytest.param(page, step, id=f"{page.relative_to(ROOT)}: {step.text}")
+        for page in PAGES
+        for step in steps(page)
+        if step.is_network
+    ],
+)
+def test_network_command(page: Path, step: Step, workplace: Path) -> None:
+    for earlier in steps(page):
+        if earlier.text.startswith("attuner recipes"):
+            run_step(earlier, workplace)
+    run_step(step, workplace)
+
+
+def test_links_between_pages() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_there_are_steps() -> None:
+    kinds = {step.kind for page in PAGES for step in steps(page)}
+    assert kinds == {"attuner", "make", "pip", "python", "yaml"}
