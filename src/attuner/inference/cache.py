@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,22 +47,28 @@ def cached_engine(
         ModelError: The model cannot be loaded, or CTranslate2 does not support it.
     """
 
-    def load() -> CTranslate2Engine:
+    def load(converted: Path) -> CTranslate2Engine:
         return CTranslate2Engine(
-            entry, codec, quantization=quantization, threads=threads, settings=settings
+            converted, codec, quantization=quantization, threads=threads, settings=settings
         )
 
     entry = cache_folder() / "engines" / engine_key(folder, quantization)
     if entry.is_dir():
         try:
-            return load()
+            return load(entry)
         except (ModelError, ValueError, KeyError) as error:
             logger.info("the cached engine %s is broken and made again: %s", entry, error)
     from attuner.inference.conversion import convert
 
-    logger.info("converting %s for CTranslate2; the next start will be quick", folder)
-    convert(folder, entry, codec, quantization=quantization)
-    return load()
+    try:
+        logger.info("converting %s for CTranslate2; the next start will be quick", folder)
+        convert(folder, entry, codec, quantization=quantization)
+        return load(entry)
+    except OSError as error:
+        logger.warning("the cache folder cannot be written, each start will convert: %s", error)
+    with tempfile.TemporaryDirectory(prefix="attuner-") as temporary:
+        convert(folder, Path(temporary) / "engine", codec, quantization=quantization)
+        return load(Path(temporary) / "engine")
 
 
 def engine_key(folder: Path, quantization: str) -> str:

@@ -22,6 +22,13 @@ from attuner.models.codec import TextCodec
 if TYPE_CHECKING:
     from torch import nn
 
+# CTranslate2 ends a beam search when `num_beams * patience` hypotheses are complete, transformers
+# when no running one promises to beat those it keeps. Over 2,000 KDE strings at beam 4, patience 1
+# chose the same as transformers for 95 % of them and hypotheses of lower log-probability a token
+# (-0.3031 against -0.2983), patience 2 for 99.2 % (-0.2982), at 1.4 times the time; from 3 on,
+# endless repetitions begin to win.
+_PATIENCE = 2.0
+
 
 class CTranslate2Engine:
     """An `Engine` over a converted model.
@@ -113,6 +120,7 @@ class CTranslate2Engine:
         return {
             "min_decoding_length": 0,  # transformers allows an empty text, too
             "max_input_length": 0,
+            "patience": _PATIENCE,
             "length_penalty": settings.length_penalty,
             "no_repeat_ngram_size": settings.no_repeat_ngram_size,
             "repetition_penalty": settings.repetition_penalty,

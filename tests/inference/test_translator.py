@@ -1,0 +1,158 @@
+"""Whole texts in, whole texts out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attuner.errors import ModelError, UsageError
+from attuner.inference.ctranslate2_engine import CTranslate2Engine
+from attuner.inference.engine import Hypothesis
+from attuner.inference.settings import GenerationSettings, read_settings
+from attuner.inference.transformers_engine import TransformersEngine
+from attuner.inference.translator import Translator, choose_engine, load
+
+
+class Shouting:
+    """An engine that writes lines in capitals and remembers what it was asked."""
+
+    name = "shouting"
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.options: list[dict[str, Any]] = []
+
+    def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
+        self.lines += lines
+        self.options.append(options)
+        return [[Hypothesis(line.upper(), (), 0.0)] for line in lines]
+
+
+def test_a_text_gives_a_text_and_a_list_a_list() -> None:
+    translator = Translator(Shouting())
+    assert translator.translate("open") == "OPEN"
+    assert translator.translate(["open", "close"]) == ["OPEN", "CLOSE"]
+    assert translator.translate([]) == []
+
+
+def test_white_space_and_line_breaks_are_put_back() -> None:
+    engine = Shouting()
+    texts = [" open \n\n\tclose\r\n", "", "   ", "\n", "close", "open"]
+    made = Translator(engine).translate(texts)
+    assert made == [" OPEN \n\n\tCLOSE\r\n", "", "   ", "\n", "CLOSE", "OPEN"]
+    assert sorted(engine.lines) == ["close", "open"]  # each distinct line once
+
+
+@given(st.text())
+def test_nothing_is_lost_around_the_lines(text: str) -> None:
+    class Echo(Shouting):
+        def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
+            return [[Hypothesis(line, (), 0.0)] for line in lines]
+
+    assert Translator(Echo()).translate(text) == text
+
+
+def test_defaults_come_from_the_checkpoint() -> None:
+    engine = Shouting()
+    translator = Translator(engine, settings=GenerationSettings(num_beams=6))
+    translator.translate("a")
+    translator.translate("a", num_beams=1, max_new_tokens=9)
+    assert engine.options == [
+        {"num_beams": 6, "max_new_tokens": 128},
+        {"num_beams": 1, "max_new_tokens": 9},
+    ]
+
+
+def test_progress_counts_distinct_lines() -> None:
+    seen: list[tuple[int, int]] = []
+    texts = [str(i // 2) for i in range(1000)]
+    Translator(Shouting()).translate(texts, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(256, 500), (500, 500)]
+
+
+def test_a_stream_is_translated_as_it_comes() -> None:
+    taken: list[int] = []
+
+    def texts() -> Any:
+        for i in range(10):
+            taken.append(i)
+            yield f"text {i}"
+
+    stream = Translator(Shouting()).translate_stream(texts(), at_once=3)
+    assert next(stream) == "TEXT 0"
+    assert taken == [0, 1, 2]
+    assert list(stream) == [f"TEXT {i}" for i in range(1, 10)]
+
+
+def test_load_a_folder_and_a_run(marian: Path, cache: Path, tmp_path: Path) -> None:
+    translator = load(marian)
+    assert isinstance(translator.engine, CTranslate2Engine)
+    assert translator.settings.num_beams == 2
+    assert translator.translate(" Open the file\nDelete file?") == (
+        " Ouvrir le fichier\nSupprimer le fichier ?"
+    )
+    run = tmp_path / "runs/kde"
+    shutil.copytree(marian, run / "model")
+    assert load(run).translate("Open the file") == "Ouvrir le fichier"
+    reference = load(str(run), engine="transformers")
+    assert isinstance(reference.engine, TransformersEngine)
+    assert reference.translate("Open the file") == "Ouvrir le fichier"
+
+
+def test_a_family_that_ctranslate2_lacks_goes_to_transformers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="attuner")
+    (tmp_path / "config.json").write_text('{"model_type": "prophetnet"}')
+    assert choose_engine(tmp_path) == "transformers"
+    assert caplog.messages == [
+        "CTranslate2 does not support prophetnet models: transformers generates"
+    ]
+    for family in ("marian", "m2m_100", "mbart", "bart", "t5", "pegasus"):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+        assert choose_engine(tmp_path) == "ctranslate2"
+
+
+def test_the_families_are_those_of_ctranslate2() -> None:
+    from ctranslate2.converters.transformers import _MODEL_LOADERS
+
+    from attuner.inference.conversion import CONVERTIBLE
+
+    assert set(CONVERTIBLE.values()) <= set(_MODEL_LOADERS)
+
+
+def test_an_unknown_engine() -> None:
+    with pytest.raises(UsageError) as caught:
+        load("embedded:en-fr", engine="ctranslate")
+    assert str(caught.value) == (
+        'There is no engine "ctranslate".\n'
+        'Did you mean "ctranslate2"? Known: auto, ctranslate2, transformers.'
+    )
+
+
+def test_a_pickle_is_refused(marian: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(marian, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin, which is a pickle"):
+        load(folder)
+
+
+def test_settings_are_read_where_checkpoints_keep_them(tmp_path: Path) -> None:
+    assert read_settings(tmp_path) == GenerationSettings()
+    # Checkpoints of old have them in config.json.
+    config = {"num_beams": 6, "bad_words_ids": [[7]], "max_position_embeddings": 512}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    expected = GenerationSettings(num_beams=6, bad_words_ids=((7,),), max_position_embeddings=512)
+    assert read_settings(tmp_path) == expected
+    (tmp_path / "generation_config.json").write_text('{"num_beams": null, "length_penalty": 0.5}')
+    assert read_settings(tmp_path).length_penalty == 0.5
+    assert read_settings(tmp_path).num_beams == 4
