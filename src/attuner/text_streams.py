@@ -3,60 +3,52 @@
 from __future__ import annotations
 
 import json
-import queue
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from attuner.errors import DataError, UsageError
 
 CATALOG_SUFFIXES = (".po", ".pot", ".mo", ".xlf", ".xliff", ".tmx", ".ts")
-_LARGEST_BATCH = 64
+_STREAM_BATCH = 64
+_FILE_BATCH = 1024  # many lines, so that alike lengths can be translated together
 
 
-def batches_as_they_come(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Group lines: all that have arrived, at most 64, and never wait for a second one.
+def batches_as_they_come(file: BinaryIO, name: str) -> Iterator[list[str]]:
+    """Lines of a stream: those that have arrived, at most 64, without waiting for more.
 
     A person who types gets an answer after each line; a pipe is translated in full batches.
+
+    Args:
+        file: UTF-8, as bytes; `read1` gives what is there.
+        name: What to call it in messages.
+
+    Raises:
+        DataError: A line is not UTF-8; the lines before it are yielded first.
     """
-    arrived: queue.Queue[str | BaseException | None] = queue.Queue(maxsize=4 * _LARGEST_BATCH)
-
-    def read() -> None:
-        try:
-            for line in lines:
-                arrived.put(line)
-            arrived.put(None)
-        except BaseException as error:  # handed to the thread that consumes
-            arrived.put(error)
-
-    threading.Thread(target=read, daemon=True).start()
-    item = arrived.get()
-    while isinstance(item, str):
-        batch = [item]
-        while len(batch) < _LARGEST_BATCH:
-            try:
-                item = arrived.get_nowait()
-            except queue.Empty:
-                break
-            if not isinstance(item, str):
-                break
-            batch.append(item)
-        yield batch
-        if isinstance(item, str):
-            item = arrived.get()
-    if item is not None:
-        raise item
+    number, rest = 0, b""
+    while chunk := file.read1(65536):  # type: ignore[attr-defined]
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from _grouped(decode_lines(lines, name, number), _STREAM_BATCH)
+        number += len(lines)
+    if rest:
+        yield list(decode_lines([rest], name, number))
 
 
-def decode_lines(file: Iterable[bytes], name: str) -> Iterator[str]:
+def decode_lines(lines: Iterable[bytes], name: str, number: int = 0) -> Iterator[str]:
     """Lines of UTF-8 text without their line ends.
+
+    Args:
+        lines: As bytes.
+        name: The file, for messages.
+        number: How many lines came before.
 
     Raises:
         DataError: A line is not UTF-8.
     """
-    for number, line in enumerate(file, start=1):
+    for line in lines:
+        number += 1
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -66,6 +58,23 @@ def decode_lines(file: Iterable[bytes], name: str) -> Iterator[str]:
                 f"Convert it first, such as: iconv -f latin1 -t utf-8 {name}",
             ) from error
         yield text.rstrip("\r\n")
+
+
+def _grouped(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lines by `size`; what came before a fault is not lost."""
+    batch: list[str] = []
+    try:
+        for line in lines:
+            batch.append(line)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except DataError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def text_batches(argument: str | None, output: Path | None = None) -> Iterator[list[str]]:
@@ -86,7 +95,7 @@ def text_batches(argument: str | None, output: Path | None = None) -> Iterator[l
                 "Give a text, a text file, or - for standard input.",
                 'For example: attuner translate MODEL "Open the file"',
             )
-        return batches_as_they_come(decode_lines(sys.stdin.buffer, "standard input"))
+        return batches_as_they_come(sys.stdin.buffer, "standard input")
     path = Path(str(argument))
     if not _means_file(path):
         return iter([[str(argument)]])
@@ -128,14 +137,7 @@ def _refuse_file(path: Path, output: Path | None) -> None:
 
 def _file_batches(path: Path) -> Iterator[list[str]]:
     with path.open("rb") as file:
-        batch: list[str] = []
-        for line in decode_lines(file, str(path)):
-            batch.append(line)
-            if len(batch) == 16 * _LARGEST_BATCH:  # large enough to sort by length
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+        yield from _grouped(decode_lines(file, str(path)), _FILE_BATCH)
 
 
 def write_json(value: Mapping[str, Any], file: TextIO) -> None:
