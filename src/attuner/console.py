@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _LINE_EVERY_SECONDS = 10.0
-_LINE_EVERY_SHARE = 0.05
+_LINE_EVERY_SHARE = 0.0499  # 5 %, with room for rounding
 _LOG_WIDTH = 100
 _NARROWEST_TABLE = 72
 
@@ -64,7 +64,6 @@ class Display:
             can_redraw = find_spec("ipywidgets") is not None
         self._progress: _Bar | _Lines = _Bar(self._console) if can_redraw else _Lines(self._console)
         self._metrics: list[str] | None = None
-        self._first_step = 0
         self._saved: Path | None = None
 
     def __enter__(self) -> Self:
@@ -87,10 +86,9 @@ class Display:
             case events.DataPrepared():
                 self._say(data_lines(event))
             case events.Planned():
-                self._first_step = event.first_step
                 self._say(plan_lines(event))
             case events.Stepped():
-                self._progress.step(event, self._first_step)
+                self._progress.step(event)
             case events.Progressed():
                 self._progress.work(event)
             case events.Evaluated():
@@ -154,7 +152,7 @@ class _Bar:
         self._what = ""
         self._task: TaskID | None = None
 
-    def step(self, event: events.Stepped, first_step: int) -> None:
+    def step(self, event: events.Stepped) -> None:
         text = f"Training, epoch {event.epoch:.2f}, loss {event.loss:.3f}"
         self._update("Training", text, event.step, event.num_steps)
 
@@ -199,21 +197,21 @@ class _Lines:
         self._last_time = 0.0
         self._last_share = 0.0
 
-    def step(self, event: events.Stepped, first_step: int) -> None:
+    def step(self, event: events.Stepped) -> None:
         text = f"epoch {event.epoch:.2f}, loss {event.loss:.3f}"
-        self._update("Training: step", event.step, event.num_steps, text, first_step)
+        self._update("Training: step", event.step, event.num_steps, text)
 
     def work(self, event: events.Progressed) -> None:
-        self._update(event.what, event.done, event.total, "", event.done)
+        self._update(event.what, event.done, event.total, "")
 
     def stop(self) -> None:
         pass
 
-    def _update(self, what: str, done: int, total: int, text: str, first: int) -> None:
+    def _update(self, what: str, done: int, total: int, text: str) -> None:
         now = time.monotonic()
         share = done / total if total else 0.0
         if what != self._what:
-            self._what, self._began, self._first = what, now, first
+            self._what, self._began, self._first = what, now, done
             self._last_time, self._last_share = now, share
             return
         waited = now - self._last_time >= _LINE_EVERY_SECONDS
