@@ -190,16 +190,24 @@ def test_ascii(is_terminal: bool) -> None:
     assert "Red\\xe9marrer [noyau]" in text
 
 
-def test_terminal_shows_a_bar() -> None:
+def test_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=True, _environ={"TERM": "xterm"})
     with Display(console) as display:
         display(step(100))
         display._progress._bar.refresh()  # type: ignore[union-attr]
         assert "100/200" in file.getvalue()
+        now[0] += 50.0
+        display(step(125))
         display(Progressed("scoring test", 64, 100))
         display._progress._bar.refresh()  # type: ignore[union-attr]
-    assert "scoring test" in file.getvalue()
+        assert "Scoring test" in file.getvalue()
+        now[0] += 10.0
+        display(step(130))  # the pace counts from the first step, the scoring included
+        display._progress._bar.refresh()  # type: ignore[union-attr]
+    assert "2 min 20 s left" in file.getvalue()
 
 
 def test_interrupted_run_says_how_to_go_on() -> None:
@@ -229,3 +237,11 @@ def test_many_files_are_summed_up() -> None:
     assert (
         shown([DataPrepared(counts)]) == "Read            300  from 30 files\nSkipped           0\n"
     )
+
+
+def test_notebook_without_widgets_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    assert isinstance(Display(console)._progress, module._Lines)
+    monkeypatch.setattr(module, "find_spec", lambda name: object())
+    assert isinstance(Display(console)._progress, module._Bar)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -143,11 +143,31 @@ def render_examples(rows: Sequence[events.Comparison], console: Console) -> None
         console.print(table)
 
 
+class _Clock:
+    """The time left of several works, one inside the other: training goes on between scorings."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, int] = {}
+
+    def left(self, what: str, done: int, total: int) -> str:
+        """Time left in words, from the pace so far; "" where it cannot be told."""
+        now = time.monotonic()
+        if done < self._last.get(what, done + 1):
+            self._begun[what] = now, done
+        self._last[what] = done
+        began, first = self._begun[what]
+        if done <= first or done > total:
+            return ""
+        return f"{duration((now - began) / (done - first) * (total - done))} left"
+
+
 class _Bar:
     """Progress that is redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._clock = _Clock()
         self._bar: Progress | None = None
         self._what = ""
         self._task: TaskID | None = None
@@ -157,13 +177,13 @@ class _Bar:
         self._update("Training", text, event.step, event.num_steps)
 
     def work(self, event: events.Progressed) -> None:
-        self._update(event.what, event.what, event.done, event.total)
+        self._update(event.what, event.what.capitalize(), event.done, event.total)
 
     def stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-            self._what = ""
+            self._task = None
 
     def _update(self, what: str, text: str, done: int, total: int) -> None:
         if self._bar is None:
@@ -171,19 +191,24 @@ class _Bar:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}", markup=False),
                 console=self._console,
                 transient=True,
             )
             self._bar.start()
-        text = encodable(text, self._console)
-        if what != self._what or self._task is None:
-            if self._task is not None and self._what:
-                self._bar.remove_task(self._task)
-            self._what = what
-            self._task = self._bar.add_task(text, total=total or None, completed=done)
-            return
-        self._bar.update(self._task, description=text, completed=done, total=total or None)
+        if self._task is not None and what != self._what:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._what = what
+        if self._task is None:
+            self._task = self._bar.add_task(text, total=None, left="")
+        self._bar.update(
+            self._task,
+            description=encodable(text, self._console),
+            completed=done,
+            total=total or None,
+            left=self._clock.left(what, done, total),
+        )
 
 
 class _Lines:
@@ -191,18 +216,15 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._what = ""
-        self._began = 0.0
-        self._first = 0
-        self._last_time = 0.0
-        self._last_share = 0.0
+        self._clock = _Clock()
+        self._said: dict[str, tuple[float, float]] = {}  # when, and at which share of the work
 
     def step(self, event: events.Stepped) -> None:
         text = f"epoch {event.epoch:.2f}, loss {event.loss:.3f}"
         self._update("Training: step", event.step, event.num_steps, text)
 
     def work(self, event: events.Progressed) -> None:
-        self._update(event.what, event.done, event.total, "")
+        self._update(event.what.capitalize(), event.done, event.total, "")
 
     def stop(self) -> None:
         pass
@@ -210,18 +232,17 @@ class _Lines:
     def _update(self, what: str, done: int, total: int, text: str) -> None:
         now = time.monotonic()
         share = done / total if total else 0.0
-        if what != self._what:
-            self._what, self._began, self._first = what, now, done
-            self._last_time, self._last_share = now, share
+        left = self._clock.left(what, done, total)
+        last_time, last_share = self._said.get(what, (now, 0.0))
+        if share < last_share or what not in self._said:  # begun, or begun again
+            self._said[what] = now, share
             return
-        waited = now - self._last_time >= _LINE_EVERY_SECONDS
-        if not waited or (total and share - self._last_share < _LINE_EVERY_SHARE):
+        waited = now - last_time >= _LINE_EVERY_SECONDS
+        if not waited or (total and share - last_share < _LINE_EVERY_SHARE):
             return
-        self._last_time, self._last_share = now, share
-        left = (now - self._began) / max(done - self._first, 1) * (total - done)
+        self._said[what] = now, share
         of_total = f" of {total:,}" if total else ""
-        parts = [f"{what} {done:,}{of_total}", text, f"{duration(left)} left" if total else ""]
-        line = ", ".join(part for part in parts if part)
+        line = ", ".join(part for part in (f"{what} {done:,}{of_total}", text, left) if part)
         self._console.print(Text(encodable(line, self._console)), soft_wrap=True)
 
 
