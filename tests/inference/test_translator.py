@@ -121,6 +121,28 @@ def test_a_family_that_ctranslate2_lacks_goes_to_transformers(
         assert choose_engine(tmp_path) == "ctranslate2"
 
 
+def test_what_ctranslate2_cannot_convert_goes_to_transformers(
+    marian: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(*args: Any) -> None:
+        raise KeyError("new_activation")
+
+    monkeypatch.setattr("attuner.inference.conversion._marian_spec", unknown)
+    translator = load(marian)
+    assert isinstance(translator.engine, TransformersEngine)
+    assert translator.translate("Open the file") == "Ouvrir le fichier"
+    assert caplog.messages == [
+        "CTranslate2 cannot convert this marian model: 'new_activation': transformers generates"
+    ]
+    with pytest.raises(ModelError) as caught:
+        load(marian, engine="ctranslate2")
+    assert str(caught.value) == (
+        "CTranslate2 cannot convert this marian model: 'new_activation'.\n"
+        "A model of the layout that its published checkpoints have.\n"
+        "Use the transformers engine: generation.engine=transformers."
+    )
+
+
 def test_the_families_are_those_of_ctranslate2() -> None:
     from ctranslate2.converters.transformers import _MODEL_LOADERS
 

@@ -33,14 +33,27 @@ CONVERTIBLE = {
     "pegasus": "PegasusConfig",
     "t5": "T5Config",
 }
+# Where layers are normalised. The published checkpoints have these in their configuration, those
+# that transformers made itself do not, though CTranslate2 asks for them.
+_NORMALISATION = {
+    "bart": {"normalize_before": False, "normalize_embedding": True},
+    "mbart": {"normalize_before": True, "normalize_embedding": True},
+    "pegasus": {"normalize_before": True, "normalize_embedding": False},
+}
 _NEVER = -1e9
+_REMEDY = "Use the transformers engine: generation.engine=transformers."
+
+
+class ConversionError(ModelError):
+    """CTranslate2 cannot take this model; transformers can."""
 
 
 def convert(model_folder: Path, output: Path, codec: TextCodec, *, quantization: str) -> None:
     """Convert a model folder; `output` appears whole or not at all.
 
     Raises:
-        ModelError: The model cannot be loaded, or CTranslate2 does not support it.
+        ModelError: The model cannot be loaded.
+        ConversionError: CTranslate2 does not support it.
     """
     from attuner.models.loading import load_seq2seq
 
@@ -59,7 +72,7 @@ def convert_model(
         quantization: `float32`, `int8` or another type that CTranslate2 knows.
 
     Raises:
-        ModelError: CTranslate2 does not support the model.
+        ConversionError: CTranslate2 does not support the model.
     """
     import torch
     from ctranslate2.converters import transformers as loaders
@@ -70,15 +83,23 @@ def convert_model(
     elif config_name in loaders._MODEL_LOADERS:
         load = _other_spec
     else:
-        raise ModelError(
+        raise ConversionError(
             f"CTranslate2 does not support models of type {_View(model).config.model_type}.",
             f"Supported: {', '.join(sorted(CONVERTIBLE))}.",
-            "Use the transformers engine: generation.engine=transformers.",
+            _REMEDY,
         )
-    with torch.no_grad():
-        spec = load(_View(model), codec)
-        spec.validate()
-        spec.optimize(quantization=quantization)
+    try:
+        with torch.no_grad():
+            spec = load(_View(model), codec)
+            spec.validate()
+            spec.optimize(quantization=quantization)
+    except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        # Its loaders meet configurations that they do not know with any of these.
+        raise ConversionError(
+            f"CTranslate2 cannot convert this {_View(model).config.model_type} model: {error}.",
+            "A model of the layout that its published checkpoints have.",
+            _REMEDY,
+        ) from error
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
@@ -131,8 +152,21 @@ def _marian_spec(model: _View, codec: TextCodec) -> Any:
 def _other_spec(model: _View, codec: TextCodec) -> Any:
     from ctranslate2.converters import transformers as loaders
 
-    loader = loaders._MODEL_LOADERS[CONVERTIBLE[model.config.model_type]]
-    return loader(model, codec.tokenizer)  # type: ignore[attr-defined]
+    family = model.config.model_type
+    for name, value in _NORMALISATION.get(family, {}).items():
+        if not hasattr(model.config, name):
+            setattr(model.config, name, value)
+    if family in ("t5", "mt5"):
+        # CTranslate2 takes tied embeddings for scaled outputs; transformers tells them apart.
+        tied = family == "t5" and model.config.tie_word_embeddings
+        model.config.tie_word_embeddings = getattr(model.config, "scale_decoder_outputs", tied)
+    tokenizer: Any = codec.tokenizer  # type: ignore[attr-defined]
+    spec = loaders._MODEL_LOADERS[CONVERTIBLE[family]](model, tokenizer)
+    # Some loaders leave the start token to each call, others guess it.
+    start = model.config.decoder_start_token_id
+    if start is not None:
+        spec.config.decoder_start_token = tokenizer.convert_ids_to_tokens(int(start))
+    return spec
 
 
 def _unique(tokens: list[str]) -> list[str]:

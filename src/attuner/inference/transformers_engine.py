@@ -121,8 +121,10 @@ class TransformersEngine:
                 for row, score in zip(rows, output.sequences_scores.tolist(), strict=True)
             ]
         else:
+            # At the limit the end token is forced: it has no probability of its own.
+            scored = [row[:-1] if len(row) == len(starts[0]) + num_new else row for row in ended]
             scores = self._score(
-                [sources[i] for i in repeated], ended, [len(starts[i]) for i in repeated]
+                [sources[i] for i in repeated], scored, [len(starts[i]) for i in repeated]
             )
         special = (self._codec.eos_token_id, self._codec.pad_token_id)
         ids = [[i for i in row if i not in special] for row in ended]

@@ -140,11 +140,13 @@ def load(
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
-        ModelError: There is no such model, it is incomplete, or the engine does not support it.
+        ModelError: There is no such model, it is incomplete, or the engine asked for does not
+            support it.
         UsageError: There is no such engine.
     """
+    from attuner.inference.conversion import ConversionError
     from attuner.models.codec import load_codec
-    from attuner.models.loading import resolve_model
+    from attuner.models.loading import load_seq2seq, resolve_model
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
@@ -155,13 +157,18 @@ def load(
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
-        made: Engine = cached_engine(folder, codec, quantization=quantization, settings=settings)
-    else:
-        from attuner.inference.transformers_engine import TransformersEngine
-        from attuner.models.loading import load_seq2seq
+        try:
+            made = cached_engine(folder, codec, quantization=quantization, settings=settings)
+            return Translator(made, settings=settings)
+        except ConversionError as error:
+            if engine != "auto":
+                raise
+            logger.warning("%s: transformers generates", error.happened.rstrip("."))
+    from attuner.inference.transformers_engine import TransformersEngine
 
-        made = TransformersEngine(load_seq2seq(folder), codec, settings=settings)
-    return Translator(made, settings=settings)
+    model_in_memory = load_seq2seq(folder)
+    reference = TransformersEngine(model_in_memory, codec, settings=settings)
+    return Translator(reference, settings=settings)
 
 
 def choose_engine(folder: Path) -> str:
