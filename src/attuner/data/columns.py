@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from attuner.data.asked import Asked
@@ -10,7 +9,7 @@ from attuner.data.languages import find_language
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 class Columns(NamedTuple):
@@ -121,7 +120,7 @@ def row_unit(
 def _lookup(row: Row, keys: tuple[str, ...]) -> tuple[bool, Any]:
     value: Any = row
     for key in keys:
-        if not isinstance(value, Mapping) or key not in value:
+        if not isinstance(value, dict) or key not in value:
             return False, None
         value = value[key]
     return True, value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from attuner.errors import DataError
 
@@ -70,6 +71,8 @@ def check_language(
     )
 
 
-def _parts(code: str) -> list[str]:
+@lru_cache(maxsize=1024)  # a TMX names a language with every text
+def _parts(code: str) -> tuple[str, ...]:
     """Lower-case subtags of a code, without POSIX's encoding and modifier."""
-    return re.split(r"[.@]", code, maxsplit=1)[0].strip().lower().replace("_", "-").split("-")
+    bare = re.split(r"[.@]", code, maxsplit=1)[0].strip()
+    return tuple(bare.lower().replace("_", "-").split("-"))

@@ -91,7 +91,9 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
     num_source = num_target = number = 0
     for element in _stream(path, file, "tmx", "tu"):
         number += 1
-        variants = [(_language_of(tuv), tuv) for tuv in element.findall("{*}tuv")]
+        namespace = element.nsmap.get(element.prefix)
+        tuvs = element.iterchildren(_named(namespace, "tuv"))
+        variants = [(_language_of(tuv), tuv) for tuv in tuvs]
         languages.update(dict.fromkeys(code for code, _ in variants if code))
         sources = [tuv for code, tuv in variants if same_language(code, asked.source_language)]
         targets = [tuv for code, tuv in variants if same_language(code, asked.target_language)]
@@ -101,7 +103,7 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
             asked.faults.leave_out("no text in the source language")
             continue
         entry = tmxunit.createfromxmlElement(element)
-        entry.namespace = element.nsmap.get(None)
+        entry.namespace = namespace
         address = Address(
             file,
             element.get("tuid") or str(number),
@@ -109,8 +111,10 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
             context=entry.getcontext(),
             catalog=file,
         )
-        segments = [tuv.find("{*}seg") for tuv in targets]
-        yield from _text_unit(entry, sources[0].find("{*}seg"), segments, address, None, asked)
+        segments = [tuv.find(_named(namespace, "seg")) for tuv in targets]
+        yield from _text_unit(
+            entry, sources[0].find(_named(namespace, "seg")), segments, address, None, asked
+        )
     for count, code, side in (
         (num_source, asked.source_language, "source"),
         (num_target, asked.target_language, "target"),
@@ -142,7 +146,14 @@ def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
     _check(file, root, "language", asked.target_language, "target")
     language = (root.get("language") or "").replace("-", "_").split("_")[0].lower()
     num_forms = len(qt_plural_tags.get(language, ())) or None
+    parent, name = None, ""
     for element in root.iter(_named(namespace, "message")):
+        # Not the toolkit's getcontext: its search costs time in the size of the context.
+        if element.getparent() is not parent:
+            parent = element.getparent()
+            name = parent.findtext(_named(namespace, "name")) or ""
+        comment = element.findtext(_named(namespace, "comment"))
+        context = "\n".join(filter(None, [name, comment, element.get("id")]))
         entry = tsunit.createfromxmlElement(element)
         entry.namespace = namespace
         source = element.find(_named(namespace, "source"))
@@ -153,7 +164,6 @@ def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
         elif translation is not None and translation.get("type") == "unfinished":
             state = "fuzzy"
         unit_id = element.get("id") or (source.text if source is not None else "") or ""
-        context = entry.getcontext()
         line = element.sourceline
         if not entry.hasplural():
             address = Address(file, unit_id, line, None, context, file)
