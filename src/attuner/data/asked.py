@@ -11,6 +11,7 @@ from attuner.data.units import Address, State, Unit
 from attuner.errors import DataError
 
 _SHOWN = 10
+SET_ENCODING = "Set its encoding, as in data.train[0].encoding=cp1252"
 _OR_SKIP = "or set data.bad_entries=skip (skipped entries are counted)."
 
 
@@ -88,6 +89,11 @@ class Asked:
     encoding: str = "utf-8"
     weight: float = 1.0
     faults: Faults = field(default_factory=Faults)
+
+    def note_bad_encoding(self, where: str, fault: str) -> None:
+        """Take note of a line of text that is not in the asked encoding."""
+        expected = f"The file is read as {self.encoding}."
+        self.faults.add("invalid encoding", f"{where}: {fault}.", expected, SET_ENCODING)
 
     def unit(
         self,

@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, cast
 
 from attuner.data.asked import Asked
 from attuner.data.languages import is_code, same_language
-from attuner.data.textfiles import Line, decoded_lines, open_bytes
+from attuner.data.textfiles import decoded_lines, open_bytes
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
 
@@ -76,7 +76,8 @@ def _paired(
         if source is None or target is None:
             continue
         if source.fault or target.fault:
-            _bad_encoding(source, our_name, target, their_name, asked)
+            name, line = (our_name, source) if source.fault else (their_name, target)
+            asked.note_bad_encoding(f"{name}:{line.number}", line.fault)
             continue
         address = Address(our_name, str(source.number), source.number, catalog=our_name)
         unit = asked.unit(address, source.text, (target.text,))
@@ -88,16 +89,6 @@ def _paired(
             "Line n of one file is the translation of line n of the other: as many in both.",
             "Find the line where they part, or take the two files from one export.",
         )
-
-
-def _bad_encoding(source: Line, our_name: str, target: Line, their_name: str, asked: Asked) -> None:
-    name, line = (our_name, source) if source.fault else (their_name, target)
-    asked.faults.add(
-        "invalid encoding",
-        f"{name}:{line.number}: {line.fault}.",
-        f"The file is read as {asked.encoding}.",
-        "Set its encoding, as in data.train[0].encoding=cp1252",
-    )
 
 
 def _pair_members(path: Path, archive: zipfile.ZipFile, asked: Asked) -> tuple[str, str]:

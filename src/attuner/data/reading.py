@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from attuner.data.asked import Asked, Faults
-from attuner.data.gettext_catalogs import read_mo, read_po
+from attuner.data.delimited import read_csv, read_tsv
 from attuner.data.hub import read_hub
 from attuner.data.languages import find_language, is_code, same_language
+from attuner.data.mo_catalogs import read_mo
 from attuner.data.packages import package_catalogs
 from attuner.data.parallel import read_moses_zip, read_parallel
-from attuner.data.tables import read_csv, read_json, read_jsonl, read_parquet, read_tsv
+from attuner.data.po_catalogs import read_po
+from attuner.data.tables import read_json, read_jsonl, read_parquet
 from attuner.data.units import Unit
 from attuner.data.xml_catalogs import read_tmx, read_ts, read_xliff
 from attuner.errors import DataError, nearest
@@ -103,6 +105,9 @@ def read_units(
 
 def find_files(path: str) -> list[Path]:
     """The local files that a path stands for, sorted; none for the Hub.
+
+    Of a folder or package with several configurations, splits or languages, all files:
+    `read_units` chooses among them.
 
     Raises:
         DataError: There is no such file, folder or package, or nothing readable in it.

@@ -1,14 +1,13 @@
-"""Read tables: CSV, TSV, JSON, JSON Lines, Parquet. All but JSON in constant memory."""
+"""Read tables of rows with named values: JSON, JSON Lines, Parquet."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attuner.data.asked import Asked
+from attuner.data.asked import SET_ENCODING, Asked
 from attuner.data.columns import Columns, Row, find_columns, find_columns_of_row, row_unit
 from attuner.data.textfiles import Line, decoded_lines, open_bytes, read_bytes, text_encoding
 from attuner.data.units import Unit
@@ -16,7 +15,6 @@ from attuner.errors import DataError
 
 _BATCH_ROWS = 4096
 _HEAD_BYTES = 4096
-_SET_ENCODING = "Set its encoding, as in data.train[0].encoding=cp1252"
 
 
 def read_jsonl(path: Path, asked: Asked) -> Iterator[Unit]:
@@ -62,7 +60,7 @@ def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
         raise DataError(
             f"{file}:{line}: byte 0x{content[error.start]:02x} is not {asked.encoding}.",
             f"The file is read as {asked.encoding}.",
-            _SET_ENCODING,
+            SET_ENCODING,
         ) from error
     try:
         rows = json.loads(text)
@@ -73,24 +71,6 @@ def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
             "A JSON file holds an array of objects.",
         ) from error
     yield from _units(_objects(rows, file, asked), asked, file)
-
-
-def read_csv(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read CSV with a header (RFC 4180); `;` or tab separates where the header has more of it.
-
-    Raises:
-        DataError: The columns are not there, or the file cannot be read.
-    """
-    return _read_delimited(path, asked, None)
-
-
-def read_tsv(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read TSV with a header, as registered with IANA: quotes have no meaning.
-
-    Raises:
-        DataError: The columns are not there, or the file cannot be read.
-    """
-    return _read_delimited(path, asked, "\t")
 
 
 def read_parquet(path: Path, asked: Asked) -> Iterator[Unit]:
@@ -160,7 +140,7 @@ def _objects(rows: list[Any], file: str, asked: Asked) -> Iterator[tuple[int, Ro
 def _json_row(line: Line, file: str, asked: Asked) -> Row | None:
     where = f"{file}:{line.number}"
     if line.fault:
-        _bad_encoding(where, line, asked)
+        asked.note_bad_encoding(where, line.fault)
         return None
     try:
         row = json.loads(line.text)
@@ -179,95 +159,3 @@ def _json_row(line: Line, file: str, asked: Asked) -> Row | None:
 def _not_an_object(where: str, row: object, asked: Asked) -> None:
     what = f"{where}: a row of type {type(row).__name__}, not an object."
     asked.faults.add("not an object", what, "Every row is an object with named values.", "Mend it")
-
-
-def _bad_encoding(where: str, line: Line, asked: Asked) -> None:
-    asked.faults.add(
-        "invalid encoding",
-        f"{where}: {line.fault}.",
-        f"The file is read as {asked.encoding}.",
-        _SET_ENCODING,
-    )
-
-
-def _read_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator[Unit]:
-    file = str(path)
-    broken: list[Line] = []
-    with open_bytes(path) as stream:
-        lines = _csv_lines(decoded_lines(stream, file, asked.encoding), broken)
-        header = next(lines, "")
-        if broken:
-            raise DataError(
-                f"{file}:1: {broken[0].fault}.",
-                f"The file is read as {asked.encoding}.",
-                _SET_ENCODING,
-            )
-        style: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
-        if delimiter is None:
-            style = {"delimiter": max(",;\t", key=header.count), "quoting": csv.QUOTE_MINIMAL}
-        columns, names = _csv_columns(file, header, style, asked)
-        reader = csv.reader(lines, strict=True, **style)
-        for number, line, values in _records(reader, file, asked, broken):
-            if len(values) > len(names):
-                asked.faults.add(
-                    "wrong number of columns",
-                    f"{file}:{line}: {len(values)} values for {len(names)} columns.",
-                    "Every row has as many values as the header has names.",
-                    "Mend it",
-                )
-                continue
-            # A short row lacks its last columns; row_unit says so if they are the needed ones.
-            row = dict(zip(names, values, strict=False))
-            unit = row_unit(row, columns, asked, file, number, line)
-            if unit is not None:
-                yield unit
-
-
-def _csv_columns(
-    file: str, header: str, style: dict[str, Any], asked: Asked
-) -> tuple[Columns, list[str]]:
-    try:
-        names = [name.strip() for name in next(csv.reader([header], **style), [])]
-    except csv.Error as error:
-        raise DataError(
-            f"{file}:1: {error}.", "The first line of the file names the columns."
-        ) from error
-    return find_columns(file, names, None, asked), names
-
-
-def _csv_lines(lines: Iterable[Line], broken: list[Line]) -> Iterator[str]:
-    """Lines as the csv module wants them; those that cannot be decoded are noted."""
-    for line in lines:
-        if line.fault:
-            broken.append(line)
-        yield line.text + "\n"
-
-
-def _records(
-    reader: Any, file: str, asked: Asked, broken: list[Line]
-) -> Iterator[tuple[int, int, list[str]]]:
-    """(number, first line, values) of each good record; a record can span several lines."""
-    number = 0
-    while True:
-        line = reader.line_num + 2  # the header was line 1
-        try:
-            values = next(reader, None)
-        except csv.Error as error:
-            number += 1
-            broken.clear()
-            asked.faults.add(
-                "invalid CSV",
-                f"{file}:{line}: {error}.",
-                "A value with quotes, separators or line breaks is quoted, its quotes doubled.",
-                "Mend it",
-            )
-            continue
-        if values is None:
-            return
-        if values:
-            number += 1
-        if broken:
-            _bad_encoding(f"{file}:{broken[0].number}", broken[0], asked)
-            broken.clear()
-        elif values:
-            yield number, line, values

@@ -15,8 +15,8 @@ from typing import Any
 
 from attuner.data.asked import Asked
 from attuner.data.languages import check_language, same_language
-from attuner.data.textfiles import open_bytes, read_bytes
 from attuner.data.units import Address, State, Unit
+from attuner.data.xml_files import named, parse_xml, require_root, stream_xml
 from attuner.errors import DataError, MissingExtraError
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -44,22 +44,22 @@ def read_xliff(path: Path, asked: Asked) -> Iterator[Unit]:
     from translate.storage.xliff2 import Xliff2Unit
 
     file = str(path)
-    root = _parse(path, file)
-    namespace = _require_root(file, root, "xliff", "an XLIFF file")
+    root = parse_xml(path, file)
+    namespace = require_root(file, root, "xliff", "an XLIFF file")
     if root.get("version", "").startswith("2") or ":2." in (namespace or ""):
         _check(file, root, "srcLang", asked.source_language, "source")
         _check(file, root, "trgLang", asked.target_language, "target")
         kind, to_state = Xliff2Unit, _xliff2_state
     else:
-        for part in root.iter(_named(namespace, "file")):
+        for part in root.iter(named(namespace, "file")):
             _check(file, part, "source-language", asked.source_language, "source")
             _check(file, part, "target-language", asked.target_language, "target")
         kind, to_state = Xliff1Unit, _xliff1_state
-    for element in root.iter(_named(namespace, kind.rootNode)):
+    for element in root.iter(named(namespace, kind.rootNode)):
         if element.get("restype") == "x-gettext-domain-header":
             continue
-        source = element.find(_named(namespace, "source"))
-        target = element.find(_named(namespace, "target"))
+        source = element.find(named(namespace, "source"))
+        target = element.find(named(namespace, "target"))
         entry = kind.createfromxmlElement(element)
         entry.namespace = namespace
         unit_id = str(entry.getid() or element.get("id") or "")
@@ -89,10 +89,10 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
     file = str(path)
     languages: dict[str, None] = {}
     num_source = num_target = number = 0
-    for element in _stream(path, file, "tmx", "tu"):
+    for element in stream_xml(path, file, "tmx", "tu"):
         number += 1
         namespace = element.nsmap.get(element.prefix)
-        tuvs = element.iterchildren(_named(namespace, "tuv"))
+        tuvs = element.iterchildren(named(namespace, "tuv"))
         variants = [(_language_of(tuv), tuv) for tuv in tuvs]
         languages.update(dict.fromkeys(code for code, _ in variants if code))
         sources = [tuv for code, tuv in variants if same_language(code, asked.source_language)]
@@ -111,9 +111,9 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
             context=entry.getcontext(),
             catalog=file,
         )
-        segments = [tuv.find(_named(namespace, "seg")) for tuv in targets]
+        segments = [tuv.find(named(namespace, "seg")) for tuv in targets]
         yield from _text_unit(
-            entry, sources[0].find(_named(namespace, "seg")), segments, address, None, asked
+            entry, sources[0].find(named(namespace, "seg")), segments, address, None, asked
         )
     for count, code, side in (
         (num_source, asked.source_language, "source"),
@@ -140,24 +140,24 @@ def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
     from translate.storage.ts2 import tsunit
 
     file = str(path)
-    root = _parse(path, file)
-    namespace = _require_root(file, root, "TS", "a Qt TS file")
+    root = parse_xml(path, file)
+    namespace = require_root(file, root, "TS", "a Qt TS file")
     _check(file, root, "sourcelanguage", asked.source_language, "source")
     _check(file, root, "language", asked.target_language, "target")
     language = (root.get("language") or "").replace("-", "_").split("_")[0].lower()
     num_forms = len(qt_plural_tags.get(language, ())) or None
     parent, name = None, ""
-    for element in root.iter(_named(namespace, "message")):
+    for element in root.iter(named(namespace, "message")):
         # Not the toolkit's getcontext: its search costs time in the size of the context.
         if element.getparent() is not parent:
             parent = element.getparent()
-            name = parent.findtext(_named(namespace, "name")) or ""
-        comment = element.findtext(_named(namespace, "comment"))
+            name = parent.findtext(named(namespace, "name")) or ""
+        comment = element.findtext(named(namespace, "comment"))
         context = "\n".join(filter(None, [name, comment, element.get("id")]))
         entry = tsunit.createfromxmlElement(element)
         entry.namespace = namespace
-        source = element.find(_named(namespace, "source"))
-        translation = element.find(_named(namespace, "translation"))
+        source = element.find(named(namespace, "source"))
+        translation = element.find(named(namespace, "translation"))
         state: State = "translated"
         if translation is not None and entry.isobsolete():
             state = "obsolete"
@@ -170,7 +170,7 @@ def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
             yield from _text_unit(entry, source, [translation], address, state, asked)
             continue
         forms = (
-            translation.findall(_named(namespace, "numerusform")) if translation is not None else []
+            translation.findall(named(namespace, "numerusform")) if translation is not None else []
         )
         if num_forms and len(forms) != num_forms and state == "translated":
             asked.faults.add(
@@ -255,7 +255,7 @@ def _is_plural_group(element: Any) -> bool:
 
 
 def _gettext_context(element: Any, namespace: str | None) -> str:
-    for context in element.iter(_named(namespace, "context")):
+    for context in element.iter(named(namespace, "context")):
         if context.get("context-type") == "x-po-msgctxt":
             return context.text or ""
     return ""
@@ -263,10 +263,6 @@ def _gettext_context(element: Any, namespace: str | None) -> str:
 
 def _language_of(tuv: Any) -> str:
     return tuv.get(_XML_LANG) or tuv.get("lang") or ""
-
-
-def _named(namespace: str | None, name: str) -> str:
-    return f"{{{namespace}}}{name}" if namespace else name
 
 
 def _check(file: str, element: Any, attribute: str, asked: str, side: str) -> None:
@@ -278,86 +274,3 @@ def _need(what: str) -> None:
         import translate.storage.lisa  # noqa: F401 (imports lxml as well)
     except ImportError as error:
         raise MissingExtraError(what, "l10n") from error
-
-
-_SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
-
-
-def _parse(path: Path, file: str) -> Any:
-    from lxml import etree
-
-    try:
-        root = etree.fromstring(read_bytes(path), etree.XMLParser(**_SAFE))
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise _xml_error(file, error) from error
-    _refuse_entities(file, root)
-    return root
-
-
-def _stream(path: Path, file: str, root_name: str, name: str) -> Iterator[Any]:
-    """Elements called `name`, each forgotten when the next is asked for."""
-    from lxml import etree
-
-    with open_bytes(path) as opened:
-        try:
-            events = etree.iterparse(opened, events=("start", "end"), **_SAFE)
-            _, root = next(events, (None, None))
-            if root is None:
-                raise _not_well_formed(file, 1, "it is empty")
-            _require_root(file, root, root_name, f"a {root_name.upper()} file")
-            _refuse_entities(file, root)
-            for event, element in events:
-                if event == "end" and element.tag.rpartition("}")[2] == name:
-                    for entity in element.iter(etree.Entity):
-                        raise _entity_error(f"{file}:{entity.sourceline}", entity.name)
-                    yield element
-                    element.clear()
-                    while element.getprevious() is not None:
-                        del element.getparent()[0]
-        except (etree.XMLSyntaxError, ValueError) as error:
-            raise _xml_error(file, error) from error
-
-
-def _refuse_entities(file: str, root: Any) -> None:
-    """Entities can hide text, read local files and fill the memory; catalogs need none."""
-    from lxml import etree
-
-    subset = root.getroottree().docinfo.internalDTD
-    for entity in subset.iterentities() if subset is not None else ():
-        raise _entity_error(file, entity.name)
-    for entity in root.iter(etree.Entity):
-        raise _entity_error(f"{file}:{entity.sourceline}", entity.name)
-
-
-def _entity_error(where: str, name: str) -> DataError:
-    return DataError(
-        f"{where}: entity `{name}` is declared or used.",
-        "For safety, XML is read without entities other than &amp; &lt; &gt; &quot; &apos;",
-        "Replace it by its text.",
-    )
-
-
-def _require_root(file: str, root: Any, name: str, what: str) -> str | None:
-    tag = root.tag.rpartition("}")[2]
-    if tag != name:
-        raise DataError(
-            f"{file}: not {what}: its root element is <{tag}>.",
-            f"The root element of the format is <{name}>.",
-            "Give the file the suffix of its format.",
-        )
-    namespace: str | None = root.nsmap.get(root.prefix)
-    return namespace
-
-
-def _xml_error(file: str, error: Exception) -> DataError:
-    line = getattr(error, "lineno", None) or 1
-    what = getattr(error, "msg", None) or str(error)
-    return _not_well_formed(file, line, re.sub(r", line \d+, column \d+$", "", what))
-
-
-def _not_well_formed(file: str, line: int, what: str) -> DataError:
-    return DataError(
-        f"{file}:{line}: not well-formed XML: {what}.",
-        "The whole file must be XML in the encoding that it declares.",
-        "Export it again, or check it with: xmllint --noout",
-    )

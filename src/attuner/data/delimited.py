@@ -1,0 +1,115 @@
+"""Read CSV and TSV, in constant memory."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attuner.data.asked import SET_ENCODING, Asked
+from attuner.data.columns import Columns, find_columns, row_unit
+from attuner.data.textfiles import Line, decoded_lines, open_bytes
+from attuner.data.units import Unit
+from attuner.errors import DataError
+
+
+def read_csv(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read CSV with a header (RFC 4180); `;` or tab separates where the header has more of it.
+
+    Raises:
+        DataError: The columns are not there, or the file cannot be read.
+    """
+    return _read_delimited(path, asked, None)
+
+
+def read_tsv(path: Path, asked: Asked) -> Iterator[Unit]:
+    """Read TSV with a header, as registered with IANA: quotes have no meaning.
+
+    Raises:
+        DataError: The columns are not there, or the file cannot be read.
+    """
+    return _read_delimited(path, asked, "\t")
+
+
+def _read_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator[Unit]:
+    file = str(path)
+    broken: list[Line] = []
+    with open_bytes(path) as stream:
+        lines = _csv_lines(decoded_lines(stream, file, asked.encoding), broken)
+        header = next(lines, "")
+        if broken:
+            raise DataError(
+                f"{file}:1: {broken[0].fault}.",
+                f"The file is read as {asked.encoding}.",
+                SET_ENCODING,
+            )
+        style: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
+        if delimiter is None:
+            style = {"delimiter": max(",;\t", key=header.count), "quoting": csv.QUOTE_MINIMAL}
+        columns, names = _csv_columns(file, header, style, asked)
+        reader = csv.reader(lines, strict=True, **style)
+        for number, line, values in _records(reader, file, asked, broken):
+            if len(values) > len(names):
+                asked.faults.add(
+                    "wrong number of columns",
+                    f"{file}:{line}: {len(values)} values for {len(names)} columns.",
+                    "Every row has as many values as the header has names.",
+                    "Mend it",
+                )
+                continue
+            # A short row lacks its last columns; row_unit says so if they are the needed ones.
+            row = dict(zip(names, values, strict=False))
+            unit = row_unit(row, columns, asked, file, number, line)
+            if unit is not None:
+                yield unit
+
+
+def _csv_columns(
+    file: str, header: str, style: dict[str, Any], asked: Asked
+) -> tuple[Columns, list[str]]:
+    try:
+        names = [name.strip() for name in next(csv.reader([header], **style), [])]
+    except csv.Error as error:
+        raise DataError(
+            f"{file}:1: {error}.", "The first line of the file names the columns."
+        ) from error
+    return find_columns(file, names, None, asked), names
+
+
+def _csv_lines(lines: Iterable[Line], broken: list[Line]) -> Iterator[str]:
+    """Lines as the csv module wants them; those that cannot be decoded are noted."""
+    for line in lines:
+        if line.fault:
+            broken.append(line)
+        yield line.text + "\n"
+
+
+def _records(
+    reader: Any, file: str, asked: Asked, broken: list[Line]
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(number, first line, values) of each good record; a record can span several lines."""
+    number = 0
+    while True:
+        line = reader.line_num + 2  # the header was line 1
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            number += 1
+            broken.clear()
+            asked.faults.add(
+                "invalid CSV",
+                f"{file}:{line}: {error}.",
+                "A value with quotes, separators or line breaks is quoted, its quotes doubled.",
+                "Mend it",
+            )
+            continue
+        if values is None:
+            return
+        if values:
+            number += 1
+        if broken:
+            asked.note_bad_encoding(f"{file}:{broken[0].number}", broken[0].fault)
+            broken.clear()
+        elif values:
+            yield number, line, values
