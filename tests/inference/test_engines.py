@@ -151,13 +151,19 @@ def test_long_sources_are_cut_alike(engines: Engines) -> None:
         assert len(ids(engine, long, num_beams=1, max_new_tokens=500)[0]) <= 63
 
 
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_model_in_training_is_left_as_it_is(marian: Path, dtype: torch.dtype) -> None:
+def test_a_model_in_training_is_left_as_it_is(
+    marian: Path, dtype: torch.dtype, quantization: str
+) -> None:
     model, codec = load_seq2seq(marian).to(dtype).train(), load_codec(marian)
     before = copy.deepcopy(model.state_dict())
     config = model.config.to_dict()
     generation = model.generation_config.to_dict()
-    for engine in (engine_from_model(model, codec), TransformersEngine(model, codec)):
+    threads = torch.get_num_threads()
+    converted = engine_from_model(model, codec, quantization=quantization)
+    assert torch.get_num_threads() == threads
+    for engine in (converted, TransformersEngine(model, codec)):
         engine.generate(LINES, num_beams=2)
         assert model.training
         assert model.config.to_dict() == config

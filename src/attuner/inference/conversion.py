@@ -13,6 +13,8 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +91,10 @@ def convert_model(
             _REMEDY,
         )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             spec = load(_View(model), codec)
             spec.validate()
+            _own_weights(spec)
             spec.optimize(quantization=quantization)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
         # Its loaders meet configurations that they do not know with any of these.
@@ -124,6 +127,29 @@ class _View:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: CTranslate2 compares thousands of pairs of small tensors.
+
+    Measured on two busy cores, 7.3 M parameters: 1.3 s with two threads, 0.13 s with one.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _own_weights(spec: Any) -> None:
+    """Copy the weights: they are the model's own, and quantization works in place, on the CPU."""
+    for variable in spec.variables().values():
+        if hasattr(variable, "tensor"):
+            variable.tensor = variable.tensor.to("cpu", copy=True)
 
 
 def _marian_spec(model: _View, codec: TextCodec) -> Any:

@@ -200,7 +200,8 @@ class TransformersEngine:
         was_training = self._model.training
         self._model.eval()
         try:
-            with torch.inference_mode():
+            # Not inference_mode: positions that a model caches would be unfit for training then.
+            with torch.no_grad():
                 yield
         finally:
             self._model.train(was_training)
