@@ -190,6 +190,14 @@ def test_faults_of_overrides() -> None:
     ]
 
 
+def test_an_option_in_the_wrong_section_is_found() -> None:
+    assert message(None, "epochs=1", "data.config=en-fr", **FLAGS).splitlines()[1:3] == [
+        "  override epochs=1 epochs: unknown option (value 1). There is training.epochs.",
+        "  override data.config=en-fr data.config: unknown option (value en-fr). There is "
+        "model.config and data.train[0].config.",
+    ]
+
+
 def test_nothing_given_says_what_a_first_run_needs() -> None:
     assert message(None) == (
         "The recipe has 3 faults:\n"

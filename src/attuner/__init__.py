@@ -1,1 +1,48 @@
-"""Attuner attunes a pretrained text model to your own data, and proves that it became better."""
+"""Attuner attunes a pretrained text model to your own data, and proves that it became better.
+
+    import attuner
+
+    run = attuner.train("recipe.yaml")
+    model = attuner.load(run.model_folder)
+    model.translate(["Default to expanded threads"])
+
+Importing the package executes nothing: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attuner.api import evaluate as evaluate
+    from attuner.api import predict as predict
+    from attuner.api import train as train
+    from attuner.errors import UserError as UserError
+    from attuner.inference.translator import Translator as Translator
+    from attuner.inference.translator import load as load
+    from attuner.recipe import Recipe as Recipe
+    from attuner.training.run import Run as Run
+
+_WHERE = {
+    "Recipe": "attuner.recipe",
+    "Run": "attuner.training.run",
+    "Translator": "attuner.inference.translator",
+    "UserError": "attuner.errors",
+    "evaluate": "attuner.api",
+    "load": "attuner.inference.translator",
+    "predict": "attuner.api",
+    "train": "attuner.api",
+}
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'attuner' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

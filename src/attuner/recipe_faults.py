@@ -75,7 +75,7 @@ def _said(
     kind, value = error["type"], error["input"]
     known = [field for section in sections for field in section.model_fields]
     if kind == "extra_forbidden":
-        return f"unknown option (value {show(value)}). {nearest(str(location[-1]), known)}"
+        return f"unknown option (value {show(value)}). {_meant(str(location[-1]), known)}"
     if kind == "missing":
         field = next(
             s.model_fields[str(location[-1])] for s in sections if location[-1] in s.model_fields
@@ -99,6 +99,16 @@ def _said(
         return f"{show(value)}. Expected: text; put it in quotes where it is meant as text."
     message = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
     return f"{show(value)}. Expected: {message[0].lower()}{message[1:]}."
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """The option that an unknown name means: of that very name in another section, or alike."""
+    elsewhere = [
+        f"{path}.{name}" for path, section in recipe_sections() if name in section.model_fields
+    ]
+    if elsewhere:
+        return f"There is {' and '.join(elsewhere)}."
+    return nearest(name, known)
 
 
 def _first_sentence(text: str) -> str:
@@ -146,6 +156,27 @@ def _tag(section: type[BaseModel]) -> str:
     """The discriminator of a task's section, which pydantic puts into locations; else ""."""
     field = section.model_fields.get("name")
     return str(field.default) if field and get_origin(field.annotation) is Literal else ""
+
+
+def recipe_sections() -> list[tuple[str, type[BaseModel]]]:
+    """Every section of the recipe, once, with the path under which it is first met.
+
+    >>> [path for path, _ in recipe_sections()][:5]
+    ['', 'task', 'model', 'data', 'data.train[0]']
+    """
+    found: dict[type[BaseModel], str] = {}
+
+    def visit(section: type[BaseModel], path: str) -> None:
+        if section in found:
+            return
+        found[section] = path
+        for name, field in section.model_fields.items():
+            index = "[0]" if "list[" in str(field.annotation) else ""
+            for inner in _sections(field.annotation):
+                visit(inner, f"{path}.{name}{index}".removeprefix("."))
+
+    visit(Recipe, "")
+    return [(path, section) for section, path in found.items()]
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:

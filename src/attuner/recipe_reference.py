@@ -6,14 +6,14 @@ python -m attuner.recipe_reference > docs/reference/recipe.md
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from attuner.recipe import Recipe
+from attuner.recipe_faults import recipe_sections
 
 _HEAD = """# Recipe reference
 
@@ -35,31 +35,9 @@ _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 def reference_page() -> str:
     """The page, in Markdown."""
-    sections = list(_sections(Recipe, "", {}))
     return _HEAD.format(page=_PAGE) + "".join(
-        _section_text(section, path) for section, path in sections
+        _section_text(section, path) for path, section in recipe_sections()
     )
-
-
-def _sections(
-    section: type[BaseModel], path: str, seen: dict[type[BaseModel], str]
-) -> Iterator[tuple[type[BaseModel], str]]:
-    """Each section once, with the path under which it is first met."""
-    if section in seen:
-        return
-    seen[section] = path
-    yield section, path
-    for name, field in section.model_fields.items():
-        for inner in _inner_sections(field.annotation):
-            is_list = "list[" in str(field.annotation)
-            yield from _sections(inner, f"{path}.{name}{'[i]' if is_list else ''}".strip("."), seen)
-
-
-def _inner_sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _inner_sections(part)
 
 
 def _section_text(section: type[BaseModel], path: str) -> str:

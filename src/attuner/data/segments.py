@@ -28,10 +28,10 @@ class Segments:
     glue: tuple[str, ...]
 
     def join(self, lines: Sequence[str]) -> str:
-        """The text with `lines` in place of its own.
+        r"""The text with `lines` in place of its own.
 
-        >>> segment(" Open\\n  Close ").join(["Ouvrir", "Fermer"])
-        ' Ouvrir\\n  Fermer '
+        >>> segment(" Open\n  Close ").join(["Ouvrir", "Fermer"])
+        ' Ouvrir\n  Fermer '
         """
         if len(lines) != len(self.lines):
             raise ValueError(f"{len(lines)} lines for {len(self.lines)} places")

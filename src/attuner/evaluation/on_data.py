@@ -16,6 +16,8 @@ def evaluate_data(
     *,
     source: str | None = None,
     target: str | None = None,
+    num_beams: int | None = None,
+    max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Translate the sources that `data` holds and score them against its translations.
@@ -25,6 +27,8 @@ def evaluate_data(
         data: A file, folder, glob, `package:NAME` or `hub:ID`.
         source: Language code of the source text; the model's where not given.
         target: Language code of the references; the model's where not given.
+        num_beams: Width of the beam search; the model's own where not given.
+        max_new_tokens: Longest translation of a line in tokens, end token included.
         progress: Called with the number of lines done and their total.
 
     Raises:
@@ -48,7 +52,13 @@ def evaluate_data(
         )
     units = read_units(data, source_language=source, target_language=target)
     prepared = prepare(units, validation_size=0, test_size=0, duplicates="keep")
-    return evaluate(load(model), prepared.train, progress=progress)
+    return evaluate(
+        load(model),
+        prepared.train,
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    )
 
 
 def model_languages(folder: Path) -> tuple[str, str]:

@@ -76,7 +76,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Scale the gradients found in the forward pass."""
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, None, None, None, None
@@ -107,13 +107,10 @@ def loss_in_forward(model: nn.Module, *, chunk: int = 1024) -> Iterator[None]:
         weight = layer.weight
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
-            rows, weight = rows.to(dtype), weight.to(dtype)  # type: ignore[operator]
-        bias = layer.bias if layer.bias is not None else getattr(model, "final_logits_bias", None)
-        if bias is not None:
-            bias = bias.view(-1) if bool(bias.any()) else None  # type: ignore[operator,union-attr]
+            rows, weight = rows.to(dtype), weight.to(dtype)
         with torch.autocast(hidden.device.type, enabled=False):
-            call["loss"] = LinearCrossEntropy.apply(
-                rows, weight, bias, targets.reshape(-1), call["smoothing"], chunk
+            call["loss"] = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+                rows, weight, _bias(model, layer), targets.reshape(-1), call["smoothing"], chunk
             )
         return (hidden[:, :0],)
 
@@ -131,3 +128,11 @@ def loss_in_forward(model: nn.Module, *, chunk: int = 1024) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _bias(model: nn.Module, output_layer: nn.Module) -> Tensor | None:
+    """What the model adds to its logits, (V,): the layer's own bias or Marian's and BART's."""
+    bias: Any = getattr(output_layer, "bias", None)
+    if bias is None:
+        bias = getattr(model, "final_logits_bias", None)
+    return bias.view(-1) if bias is not None and bool(bias.any()) else None

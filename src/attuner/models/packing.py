@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def layout(source_lengths: Tensor, target_lengths: Tensor) -> Packed:
     cuts = [0, *(torch.nonzero(size.diff()).view(-1) + 1).tolist(), len(size)]
     buckets = []
     source_start = target_start = 0
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in pairwise(cuts):
         sources, targets = source_lengths[first:last], target_lengths[first:last]
         source = slice(source_start, source_start + int(sources.sum()))
         target = slice(target_start, target_start + int(targets.sum()))
@@ -110,17 +111,14 @@ def to_device(packed: Packed, device: torch.device) -> Packed:
     """The layout with its tensors on `device`."""
     if device.type == "cpu":
         return packed
-    buckets = tuple(
-        Bucket(
-            **{
-                name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-                for name in Bucket.__slots__
-                for value in [getattr(bucket, name)]
-            }
-        )
+    tensors = ("source_index", "target_index", "source_is_pad", "is_future")
+    buckets = (
+        replace(bucket, **{name: getattr(bucket, name).to(device) for name in tensors})
         for bucket in packed.buckets
     )
-    return Packed(packed.source_positions.to(device), packed.target_positions.to(device), buckets)
+    return Packed(
+        packed.source_positions.to(device), packed.target_positions.to(device), tuple(buckets)
+    )
 
 
 def _positions(lengths: Tensor) -> Tensor:
@@ -138,7 +136,7 @@ class _Pad(torch.autograd.Function):
         return tokens.new_zeros(size, *tokens.shape[1:]).index_copy_(0, index, tokens)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
         return grad.index_select(0, index), None, None
 
@@ -153,7 +151,7 @@ class _Unpad(torch.autograd.Function):
         return block.index_select(0, index)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad), None
 
@@ -197,7 +195,7 @@ def packed_attention(
         v = _block(value, bucket.num, *see)
         hidden = bucket.source_is_pad if sees_source else bucket.is_future
         block = _attend(q, k, v, hidden, scaling or q.shape[-1] ** -0.5, dropout)
-        outputs.append(_Unpad.apply(block.transpose(1, 2).flatten(0, 1), ask[1]))
+        outputs.append(_Unpad.apply(block.transpose(1, 2).flatten(0, 1), ask[1]))  # type: ignore[no-untyped-call]
     return torch.cat(outputs)[None], None
 
 
@@ -211,7 +209,7 @@ def _side(bucket: Bucket, source: bool) -> tuple[slice, Tensor, int]:
 def _block(row: Tensor, num: int, where: slice, index: Tensor, length: int) -> Tensor:
     """(1, H, N, D) packed → (b, H, L, D) padded block of one bucket."""
     tokens = row[0].transpose(0, 1)[where]
-    padded: Tensor = _Pad.apply(tokens, index, num * length)
+    padded: Tensor = _Pad.apply(tokens, index, num * length)  # type: ignore[no-untyped-call]
     return padded.view(num, length, *tokens.shape[1:]).transpose(1, 2)
 
 

@@ -77,7 +77,7 @@ class RunFolder:
 
     def append(self, event: Event) -> None:
         """Write an event as a line of `metrics.jsonl`."""
-        line = {"event": type(event).__name__.lower(), **asdict(event)}  # type: ignore[call-overload]
+        line = {"event": type(event).__name__.lower(), **asdict(event)}
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
 

@@ -1,0 +1,130 @@
+"""What a Python program calls: the same work as the commands, with the same display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attuner.evaluation.evaluate import Evaluation
+    from attuner.recipe import Recipe
+    from attuner.training.events import Listener
+    from attuner.training.run import Run
+
+
+def train(
+    recipe: Recipe | str | Path | None = None,
+    *overrides: str,
+    resume: str | Path | None = None,
+    listeners: Sequence[Listener] | None = None,
+) -> Run:
+    """Tune a model by a recipe, score it before and after, and write a run folder.
+
+    Args:
+        recipe: A `Recipe`, or the path of a YAML file.
+        *overrides: `section.key=value`, as on the command line.
+        resume: Instead of a recipe: the run folder to go on with.
+        listeners: Functions that are told each event. Where not given, progress is shown: a bar
+            and a growing table in a terminal or notebook, plain lines elsewhere.
+
+    Returns:
+        The run: `scores`, `report`, `model_folder`.
+
+    Raises:
+        UserError: The recipe, the data, the model or the run folder cannot be used.
+
+    A run from a file:
+
+        run = attuner.train("recipe.yaml", "training.epochs=5")
+        print(run.report)
+    """
+    from attuner.console import Display
+    from attuner.errors import UsageError
+    from attuner.recipe_loading import load_recipe
+    from attuner.training import run as runs
+
+    if (recipe is None) == (resume is None) or (resume is not None and overrides):
+        raise UsageError(
+            "train() was given a recipe and resume=, or neither.",
+            "A run is begun with a recipe, or gone on with as it was begun.",
+            'Call attuner.train("recipe.yaml") or attuner.train(resume="runs/NAME").',
+        )
+    if isinstance(recipe, str | Path) or overrides:
+        recipe = load_recipe(_as_path(recipe), overrides)
+
+    def go(told: Sequence[Listener]) -> Run:
+        if resume is not None:
+            return runs.resume(resume, listeners=told)
+        assert recipe is not None
+        return runs.train(recipe, listeners=told)
+
+    if listeners is not None:
+        return go(listeners)
+    with Display() as display:
+        return go([display])
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    num_beams: int | None = None,
+    max_new_tokens: int = 128,
+) -> Evaluation:
+    """Score a model on data with references.
+
+    Args:
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        data: A file, folder, glob, `package:NAME` or `hub:ID`.
+        source: Language code of the source text; the model's where not given.
+        target: Language code of the references; the model's where not given.
+        num_beams: Width of the beam search; the model's own where not given.
+        max_new_tokens: Longest translation of a line in tokens, end token included.
+
+    Returns:
+        `scores` (0 to 100) with their `signatures`, and one of `predictions` for each entry.
+
+    Raises:
+        UserError: The model or the data cannot be used.
+    """
+    from attuner.evaluation.on_data import evaluate_data
+
+    return evaluate_data(
+        str(model),
+        str(data),
+        source=source,
+        target=target,
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[str]:
+    """Translate texts with a model: `load(model).translate(texts)` in one call.
+
+    Args:
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        texts: What to translate; white space at the edges and line breaks are kept.
+        **options: Of `Translator.translate`: `num_beams`, `max_new_tokens`.
+
+    Raises:
+        UserError: The model cannot be used.
+    """
+    from attuner.inference.translator import load
+
+    return load(model).translate(list(texts), **options)
+
+
+def _as_path(recipe: Recipe | str | Path | None) -> Path | None:
+    from attuner.errors import UsageError
+
+    if recipe is None or isinstance(recipe, str | Path):
+        return None if recipe is None else Path(recipe)
+    raise UsageError(
+        "Overrides were given together with a Recipe object.",
+        "Overrides change a recipe file.",
+        "Pass the path of the file, or make the Recipe with the values that you want.",
+    )
