@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import FAMILIES, PAD, tiny_features, tiny_model
 
 from attuner.data.features import SequencePairs
 from attuner.tasks.translation import TranslationTask, encode
-from tiny import FAMILIES, PAD, tiny_features, tiny_model
 
 CPU = torch.device("cpu")
 
