@@ -209,6 +209,9 @@ def test_bad_entries_of_all_files_are_collected(tmp_path: Path) -> None:
 def test_languages() -> None:
     assert same_language("zh-Hans", "zh")
     assert not same_language("zh-Hans", "zh-Hant")
+    assert same_language("no", "nb_NO")
+    assert not same_language("nb", "nn")
+    assert find_language(["nb", "no"], "no") == "no"
     assert find_language(["fr_CA", "fr"], "fr") == "fr"
     assert find_language(["fr_CA", "fr_FR"], "fr") is None
     assert find_language(["fr_CA", "frequency"], "fr") == "fr_CA"

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from attuner.errors import DataError
 
+# Codes for one language: Norwegian for its usual written form, and codes that ISO 639 replaced.
+_ALIASES = {"nb": "no", "iw": "he", "in": "id", "ji": "yi"}
 _CODE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 
 
@@ -35,9 +37,10 @@ def find_language(names: Iterable[str], language: str) -> str | None:
     True
     """
     candidates = list(names)
-    for name in candidates:
-        if _parts(name) == _parts(language):
-            return name
+    for same in (str.__eq__, lambda one, other: _parts(one) == _parts(other)):
+        exact = [name for name in candidates if same(name, language)]
+        if exact:
+            return exact[0]
     alike = [name for name in candidates if is_code(name) and same_language(name, language)]
     return alike[0] if len(alike) == 1 else None
 
@@ -75,4 +78,5 @@ def check_language(
 def _parts(code: str) -> tuple[str, ...]:
     """Lower-case subtags of a code, without POSIX's encoding and modifier."""
     bare = re.split(r"[.@]", code, maxsplit=1)[0].strip()
-    return tuple(bare.lower().replace("_", "-").split("-"))
+    language, *others = bare.lower().replace("_", "-").split("-")
+    return (_ALIASES.get(language, language), *others)
