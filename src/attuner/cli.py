@@ -69,17 +69,20 @@ JsonOption = Annotated[
 RecipeArguments = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RECIPE] [section.key=value]...",
+        metavar="RECIPE section.key=value",
         show_default=False,
         help="A recipe file, and options that override it: training.learning_rate=1e-4",
     ),
 ]
 OverrideArguments = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[section.key=value]...", help="Options that override the recipe."),
+    typer.Argument(metavar="section.key=value", help="Options that override the recipe."),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A model folder, a run folder or a Hub id.")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A model folder, a run folder, embedded:en-fr or a Hub id."
+    ),
 ]
 SourceOption = Annotated[str | None, typer.Option(help="Language of the source text, as a code.")]
 TargetOption = Annotated[str | None, typer.Option(help="Language of the target text, as a code.")]
@@ -142,7 +145,7 @@ def list_command(as_json: JsonOption = False) -> None:
 def copy_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name from the list.")],
     destination: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to; NAME.yaml if not given.")
+        Path | None, typer.Argument(metavar="FILE", help="Where to; NAME.yaml if not given.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -196,9 +199,11 @@ def train(
     task: Annotated[
         str | None, typer.Option(help="What to learn, without a recipe file: translation.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Checkpoint: a Hub id or a folder.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Checkpoint: a folder, a Hub id or embedded:en-fr.")
+    ] = None,
     data: Annotated[
-        list[str] | None, typer.Option(help="File, folder, glob, package:NAME or hub:ID.")
+        list[str] | None, typer.Option(help="File, folder, glob, package:NAME, hub:ID; repeatable.")
     ] = None,
     source: SourceOption = None,
     target: TargetOption = None,
@@ -229,7 +234,9 @@ def train(
 @app.command()
 def evaluate(
     model: ModelArgument,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="What to score it on.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="File, folder, glob, package:NAME or hub:ID.")
+    ],
     source: SourceOption = None,
     target: TargetOption = None,
     as_json: JsonOption = False,
@@ -260,7 +267,7 @@ def translate(
     model: ModelArgument,
     text: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE | TEXT | -]", help="A text, a .txt file, or - for input."),
+        typer.Argument(metavar="FILE | TEXT | -", help="A text, a .txt file, or - for input."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")

@@ -143,5 +143,10 @@ def _file_batches(path: Path) -> Iterator[list[str]]:
 def write_json(value: Mapping[str, Any], file: TextIO) -> None:
     """Write one JSON object on one line, in ASCII where the stream knows no more."""
     is_utf8 = (file.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    file.write(json.dumps(value, ensure_ascii=not is_utf8, default=str) + "\n")
+    file.write(json.dumps(value, ensure_ascii=not is_utf8, default=_plain) + "\n")
     file.flush()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: NumPy's numbers, paths."""
+    return value.item() if hasattr(value, "item") else str(value)
