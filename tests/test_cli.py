@@ -107,6 +107,14 @@ def test_version() -> None:
     assert (done.returncode, done.stdout) == (0, f"attuner {version('attuner')}\n")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [[name] for name in COMMANDS if name != "recipes"] + [["recipes", "list"], ["recipes", "copy"]],
+)
+def test_every_command_takes_json(command: list[str]) -> None:
+    assert "--json" in attuner(*command, "--help").stdout
+
+
 def test_usage_errors_exit_2() -> None:
     assert attuner("traain").exit_code == 2
     assert attuner("train", "--no-such-option").exit_code == 2

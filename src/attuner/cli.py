@@ -291,7 +291,7 @@ def translate(
 
 
 @app.command()
-def schema() -> None:
+def schema(as_json: JsonOption = True) -> None:
     """Print the recipe's JSON schema, for editors."""
     import json
 
