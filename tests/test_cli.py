@@ -279,6 +279,18 @@ def test_translate_a_file(shouting: list[list[str]], tmp_path: Path) -> None:
     assert output.read_text(encoding="utf-8") == "ONE É\n É\nTWO É\n"
 
 
+def test_a_failure_leaves_the_old_output(shouting: list[list[str]], tmp_path: Path) -> None:
+    file, output = tmp_path / "notes.txt", tmp_path / "out.txt"
+    output.write_text("precious")
+    file.write_bytes(b"one\n" * 2000 + b"\xff\n")
+    result = attuner("translate", "model", str(file), "--output", str(output))
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{file}:2001: byte 0xff is not UTF-8.")
+    assert output.read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "out.txt"}
+
+
 def test_translate_standard_input(shouting: list[list[str]]) -> None:
     assert attuner("translate", "model", "-", input="one\ntwo\n").stdout == "ONE É\nTWO É\n"
     assert [text for batch in shouting for text in batch] == ["one", "two"]

@@ -356,15 +356,23 @@ def _print_json(value: Any) -> None:
 
 @contextmanager
 def _output(path: Path | None) -> Iterator[TextIO]:
-    """The file to write results into, or standard output."""
+    """The file to write results into, or standard output.
+
+    The file takes its name when all is written: a failure in between leaves the old one.
+    """
     if path is None:
         yield sys.stdout
         return
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        file = path.open("w", encoding="utf-8")
+        file = partial.open("w", encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}.", "--output names a file that can be written."
         ) from error
-    with file:
-        yield file
+    try:
+        with file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -95,9 +95,7 @@ def test_processes_share_an_update_without_overlap(num_processes: int, padded: i
 
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=60), st.integers(90, 400))
 def test_no_padded_micro_batch_is_larger_than_allowed(lengths: list[int], most: int) -> None:
-    plan = BatchPlan(
-        np.array(lengths), np.array(lengths), batch_tokens=500, max_padded_tokens=most
-    )
+    plan = BatchPlan(np.array(lengths), np.array(lengths), batch_tokens=500, max_padded_tokens=most)
     for update in plan:
         for rows in update.micro_batches:
             assert len(rows) * max(lengths[row] for row in rows) <= most

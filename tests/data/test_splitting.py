@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attuner.data.splitting import normalised, split_groups, split_random, subset_rows
+from attuner.data.splitting import (
+    group_keys,
+    normalised,
+    split_groups,
+    split_random,
+    subset_rows,
+)
+from attuner.data.units import Address, Example
 from attuner.errors import DataError
 
 
@@ -184,3 +191,14 @@ def test_train_size_may_not_take_everything():
         "Training and validation both need at least one row.\n"
         "Choose another data.split.train_size, such as 0.9."
     )
+
+
+@pytest.mark.parametrize("by", ["catalog", "file"])
+def test_where_the_data_lie_does_not_change_the_division(by: str) -> None:
+    def keys(folder: str) -> list[str]:
+        names = [f"{folder}a/one.po", f"{folder}a/two.po", f"{folder}b/one.po"]
+        return group_keys(
+            [Example("a", ("b",), "en", "fr", Address(name, "1")) for name in names], by
+        )
+
+    assert keys("") == keys("/home/anna/") == keys("../") == ["a/one.po", "a/two.po", "b/one.po"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -55,9 +56,11 @@ def group_keys(examples: Iterable[Example], by: str) -> list[str]:
     """For each example, the name of the group that it must stay with."""
     if by == "source":
         return [normalised(example.source) for example in examples]
-    if by == "catalog":
-        return [example.address.catalog or example.address.file for example in examples]
-    return [example.address.file for example in examples]
+    addresses = [example.address for example in examples]
+    names = [a.catalog or a.file if by == "catalog" else a.file for a in addresses]
+    # Where the data lie must not change the division: the folder that all share is left out.
+    shared = os.path.commonprefix(sorted(set(names)))
+    return [name[shared.rfind("/") + 1 :] for name in names]
 
 
 def split_groups(
