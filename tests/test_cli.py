@@ -270,6 +270,23 @@ def test_translate_a_text(shouting: list[list[str]]) -> None:
     assert json.loads(result.stdout) == {"source": "Open it", "target": "OPEN IT É"}
 
 
+@pytest.mark.parametrize("length", [255, 256, 1000, 5000])
+def test_a_text_may_be_longer_than_a_file_name(shouting: list[list[str]], length: int) -> None:
+    assert attuner("translate", "model", "a" * length).stdout == "A" * length + " É\n"
+
+
+@pytest.mark.parametrize("text", ["v1.2", "Open a.csv", "nul\0", "See recipe.yaml"])
+def test_a_text_that_is_no_file(shouting: list[list[str]], text: str) -> None:
+    assert attuner("translate", "model", text).stdout == f"{text.upper()} É\n"
+
+
+def test_long_names_are_names() -> None:
+    long = "x" * 300
+    assert attuner("translate", long, "text").stderr.startswith(f"{long}: no such folder.\n")
+    assert attuner("train", long).stderr.startswith(f"{long}: no such file.\n")
+    assert attuner("train", f"output.name={long}").stderr.startswith("The recipe has 3 faults:\n")
+
+
 def test_translate_a_file(shouting: list[list[str]], tmp_path: Path) -> None:
     file, output = tmp_path / "notes.txt", tmp_path / "out.txt"
     file.write_bytes("\ufeffone\r\n\ntwo\n".encode())
@@ -333,8 +350,16 @@ def test_output_goes_on_in_ascii() -> None:
         (
             "absent.txt",
             "absent.txt: no such file.\n"
-            "A text file, or a text in quotes.\n"
-            "For standard input type: attuner translate MODEL -\n",
+            "What has no white space and ends like a file is taken for one.\n"
+            "If it is the text itself, pass it on standard input: "
+            "echo absent.txt | attuner translate MODEL -\n",
+        ),
+        (
+            "absent'.csv",
+            "absent'.csv: no such file.\n"
+            "What has no white space and ends like a file is taken for one.\n"
+            "If it is the text itself, pass it on standard input: "
+            """echo 'absent'"'"'.csv' | attuner translate MODEL -\n""",
         ),
     ],
 )

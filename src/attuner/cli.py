@@ -305,7 +305,7 @@ def _load(arguments: Sequence[str] | None, flags: dict[str, Any]) -> Recipe:
     from attuner.recipe_loading import load_recipe
 
     rest = list(arguments or ())
-    is_file = bool(rest) and ("=" not in rest[0] or Path(rest[0]).is_file())
+    is_file = bool(rest) and ("=" not in rest[0] or os.path.isfile(rest[0]))
     path = Path(rest.pop(0)) if is_file else None
     return load_recipe(path, rest, flags)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from attuner.errors import UsageError, nearest
@@ -41,7 +42,7 @@ def copy_recipe(name: str, destination: Path | None = None) -> Path:
     """
     text = ready_recipe(name).read_text(encoding="utf-8")
     destination = destination or Path(f"{name}.yaml")
-    if destination.is_dir():
+    if os.path.isdir(destination):
         destination /= f"{name}.yaml"
     try:
         with destination.open("x", encoding="utf-8") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _refuse_missing(path: Path) -> None:
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, never raises
         return
     remedy = "Start from a ready one: attuner recipes list"
     if path.stem in list_recipes():

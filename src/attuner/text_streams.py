@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -96,21 +98,32 @@ def text_batches(argument: str | None, output: Path | None = None) -> Iterator[l
                 'For example: attuner translate MODEL "Open the file"',
             )
         return batches_as_they_come(sys.stdin.buffer, "standard input")
-    path = Path(str(argument))
-    if not _means_file(path):
+    if not _means_file(str(argument)):
         return iter([[str(argument)]])
+    path = Path(str(argument))
     _refuse_file(path, output)
     return _file_batches(path)
 
 
-def _means_file(path: Path) -> bool:
+def _means_file(argument: str) -> bool:
     """Whether an argument is a file, or looks like one that is missing."""
-    is_file = len(str(path)) < 1024 and path.is_file()
-    looks_like_one = path.suffix in (".txt", *CATALOG_SUFFIXES) and " " not in str(path)
-    return is_file or looks_like_one
+    if os.path.isfile(argument):  # unlike Path.is_file, never raises: a text may be long
+        return True
+    from attuner.data.reading import is_data_name
+
+    # translate-toolkit reads no .pot, but nobody means one as a text.
+    is_name = is_data_name(argument) or argument.lower().endswith(CATALOG_SUFFIXES)
+    return is_name and not any(char.isspace() for char in argument)
 
 
 def _refuse_file(path: Path, output: Path | None) -> None:
+    if not os.path.isfile(path):
+        raise UsageError(
+            f"{path}: no such file.",
+            "What has no white space and ends like a file is taken for one.",
+            f"If it is the text itself, pass it on standard input: "
+            f"echo {shlex.quote(str(path))} | attuner translate MODEL -",
+        )
     if path.suffix.lower() in CATALOG_SUFFIXES:
         raise UsageError(
             f"{path} is a catalog, and catalogs cannot be written back yet.",
@@ -123,13 +136,7 @@ def _refuse_file(path: Path, output: Path | None) -> None:
             "Files to translate are plain text, one text a line, named .txt.",
             f"To read it as plain text anyway: attuner translate MODEL - < {path}",
         )
-    if not path.is_file():
-        raise UsageError(
-            f"{path}: no such file.",
-            "A text file, or a text in quotes.",
-            "For standard input type: attuner translate MODEL -",
-        )
-    if output is not None and output.exists() and output.samefile(path):
+    if output is not None and os.path.exists(output) and output.samefile(path):
         raise UsageError(
             f"--output {output} is the file that is read.", "The result goes into another file."
         )

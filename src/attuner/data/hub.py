@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from attuner.data.asked import Asked
@@ -47,7 +47,7 @@ def read_hub(
 
 
 def _load(name: str, config: str | None, revision: str | None, split: str) -> Any:
-    if Path(name).exists():  # load_dataset would silently take it for the data set
+    if os.path.exists(name):  # load_dataset would silently take it for the data set
         raise DataError(
             f"hub:{name}: there is a folder or file of that name here.",
             "After hub: stands the id of a data set on the Hub.",

@@ -143,6 +143,16 @@ def find_files(path: str) -> list[Path]:
     return [_one_file(path)]
 
 
+def is_data_name(name: str) -> bool:
+    """Whether a name ends as a file that can be read, packed or not; it need not exist.
+
+    >>> is_data_name("a.po"), is_data_name("a.CSV.gz"), is_data_name("v1.2"), is_data_name("a.yaml")
+    (True, True, False, False)
+    """
+    suffix = _suffix(Path(name))
+    return suffix == ".txt" or suffix in READERS
+
+
 def _one_file(path: str) -> Path:
     file = Path(path)
     if os.path.isfile(path):

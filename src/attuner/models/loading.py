@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -53,11 +54,11 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
             raise ModelError(f'There is no embedded model "{name}".', nearest(name, EMBEDDED))
         return Path(str(files("attuner"))) / EMBEDDED[name]
     folder = Path(name)
-    if folder.is_dir():
+    if os.path.isdir(name):  # unlike Path.is_dir, never raises: a name may be too long
         if not (folder / "config.json").is_file() and (folder / "model/config.json").is_file():
             folder = folder / "model"
         return _checked(folder)
-    if folder.exists():
+    if os.path.exists(name):
         raise ModelError(
             f"{name} is a file, not a model folder.",
             "A model folder holds config.json, model.safetensors and a tokenizer.",
