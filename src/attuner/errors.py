@@ -67,6 +67,16 @@ class MissingExtraError(UserError):
         )
 
 
+def first_line(error: BaseException) -> str:
+    r"""The first line of a foreign error's message, or its kind where it says nothing.
+
+    >>> first_line(ValueError("\nbroken\nat 3")), first_line(KeyError())
+    ('broken', 'KeyError')
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name is meant, then list them all.
 

@@ -11,7 +11,7 @@ from attuner.data.columns import find_columns
 from attuner.data.languages import find_language
 from attuner.data.tables import table_units
 from attuner.data.units import Unit
-from attuner.errors import DataError
+from attuner.errors import DataError, first_line
 
 _BATCH_ROWS = 1000
 _KDE4 = ("kde4", "Helsinki-NLP/kde4")
@@ -65,13 +65,13 @@ def _load(name: str, config: str | None, revision: str | None, split: str) -> An
         return datasets.load_dataset(name, config, split=split, revision=revision)
     except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"hub:{name}: {_first_line(error)}",
+            f"hub:{name}: {first_line(error)}",
             "A data set on the Hub has an id such as Helsinki-NLP/kde4.",
             "Check its name; for a private one, log in with: hf auth login",
         ) from error
     except (ConnectionError, HTTPError) as error:
         raise DataError(
-            f"hub:{name}: the Hugging Face Hub cannot be reached: {_first_line(error)}",
+            f"hub:{name}: the Hugging Face Hub cannot be reached: {first_line(error)}",
             "A data set of the Hub is fetched on first use and kept in a cache.",
             "Check the network and HF_HUB_OFFLINE, or give a folder with the files instead.",
         ) from error
@@ -79,7 +79,7 @@ def _load(name: str, config: str | None, revision: str | None, split: str) -> An
         # Unknown configurations and splits are plain ValueErrors that list the known ones; a data
         # set that is a script, a RuntimeError.
         raise DataError(
-            f"hub:{name}: {_first_line(error)}",
+            f"hub:{name}: {first_line(error)}",
             "The configuration, revision and split must exist, in data files, without a script.",
             "Set data.train[0].config, .revision or .split.",
         ) from error
@@ -109,7 +109,3 @@ def _languages(dataset: Any) -> list[str] | None:
     if languages is not None:
         return list(languages)
     return list(feature) if isinstance(feature, dict) else None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

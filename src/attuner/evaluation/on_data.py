@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from attuner.errors import UsageError
 from attuner.evaluation.evaluate import Evaluation, evaluate
+from attuner.models.json_files import read_json_object
 
 
 def evaluate_data(
@@ -63,6 +63,5 @@ def evaluate_data(
 
 def model_languages(folder: Path) -> tuple[str, str]:
     """Source and target language, as Marian's tokenizer configuration names them; "" if unknown."""
-    path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings = read_json_object(folder / "tokenizer_config.json")
     return str(settings.get("source_lang") or ""), str(settings.get("target_lang") or "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from attuner.models.json_files import read_json_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,14 @@ class GenerationSettings:
 
 
 def read_settings(folder: Path) -> GenerationSettings:
-    """The settings of a model folder; checkpoints of old keep them in `config.json`."""
+    """The settings of a model folder; checkpoints of old keep them in `config.json`.
+
+    Raises:
+        ModelError: One of the files is broken.
+    """
     values: dict[str, Any] = {}
     for name in ("config.json", "generation_config.json"):
-        file = folder / name
-        if file.is_file():
-            values |= json.loads(file.read_text(encoding="utf-8"))
+        values |= read_json_object(folder / name)
     return _settings(values)
 
 

@@ -6,13 +6,13 @@ times the speed of `MarianTokenizer`. All others go through `AutoTokenizer`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from attuner.errors import ModelError
+from attuner.errors import ModelError, first_line
+from attuner.models.json_files import read_json_object
 
 _MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 _OTHER_FILES = (
@@ -68,7 +68,7 @@ def load_codec(folder: Path) -> TextCodec:
     Raises:
         ModelError: The folder holds no tokenizer, or an incomplete one.
     """
-    settings = _read_json(folder / "tokenizer_config.json")
+    settings = read_json_object(folder / "tokenizer_config.json")
     marian_files = [name for name in _MARIAN_FILES if (folder / name).is_file()]
     if _is_marian(folder, settings) and marian_files:
         wanted = [
@@ -240,7 +240,7 @@ class TransformersCodec:
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelError(
-                f"{folder}: the tokenizer cannot be loaded: {str(error).splitlines()[0]}",
+                f"{folder}: the tokenizer cannot be loaded: {first_line(error)}",
                 "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
                 "Copy the tokenizer's files from the checkpoint that the model was made from.",
             ) from error
@@ -293,7 +293,7 @@ def _is_marian(folder: Path, settings: Mapping[str, Any]) -> bool:
     named = settings.get("tokenizer_class")
     if named is not None:
         return bool(named == "MarianTokenizer")
-    config = _read_json(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     if config.get("model_type") is not None:
         return bool(config["model_type"] == "marian")
     return all((folder / name).is_file() for name in _MARIAN_FILES)
@@ -301,17 +301,17 @@ def _is_marian(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | None:
     """The folder's codec; None where it has tokens that sentencepiece does not know of."""
-    names = {**_read_json(folder / "special_tokens_map.json"), **settings}
+    names = {**read_json_object(folder / "special_tokens_map.json"), **settings}
     specials = {
         key: _content(names.get(key, default))
         for key, default in (("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"))
     }
-    source_vocabulary = _read_json(folder / "vocab.json")
+    source_vocabulary = read_json_object(folder / "vocab.json")
     target_vocabulary = source_vocabulary
     if settings.get("separate_vocabs"):
-        target_vocabulary = _read_json(folder / "target_vocab.json")
+        target_vocabulary = read_json_object(folder / "target_vocab.json")
     added = {_content(token) for token in settings.get("added_tokens_decoder", {}).values()}
-    added |= set(_read_json(folder / "added_tokens.json"))
+    added |= set(read_json_object(folder / "added_tokens.json"))
     if not added <= set(specials.values()) or settings.get("sp_model_kwargs"):
         return None
     if any(s not in v for s in specials.values() for v in (source_vocabulary, target_vocabulary)):
@@ -328,17 +328,3 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
 def _content(token: str | Mapping[str, Any]) -> str:
     """The spelling of a token that a file gives as text or as a table."""
     return token if isinstance(token, str) else str(token["content"])
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where the file is missing."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as error:
-        raise ModelError(
-            f"{file}: not readable as JSON: {error}",
-            remedy="Copy the file again from the checkpoint that the model was made from.",
-        ) from error
-    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -12,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.errors import ModelError, nearest
+from attuner.errors import ModelError, first_line, nearest
+from attuner.models.json_files import read_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
 
     Raises:
         ModelError: There is no such folder or embedded model, the Hub cannot be reached, or the
-            checkpoint has only pickled weights.
+            checkpoint has a broken configuration or only pickled weights.
     """
     if name.startswith("embedded:"):
         if name not in EMBEDDED:
@@ -95,13 +95,15 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
 
 def _checked(folder: Path) -> Path:
-    """`folder`, if it holds a configuration and safe weights."""
+    """`folder`, if it holds a sound configuration and safe weights."""
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder} has no config.json.",
             "A model folder holds config.json, model.safetensors and a tokenizer.",
             "Pass the folder that save_pretrained wrote.",
         )
+    for name in ("config.json", "generation_config.json"):
+        read_json_object(folder / name)
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for path in folder.glob("*.bin"))
         found = f" but {', '.join(pickled)}, which is a pickle and can run code" if pickled else ""
@@ -142,7 +144,7 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
             )
     except (ValueError, KeyError, OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"{folder} cannot be loaded: {str(error).splitlines()[0]}",
+            f"{folder} cannot be loaded: {first_line(error)}",
             "Expected an encoder-decoder model that transformers' AutoModelForSeq2SeqLM loads.",
         ) from error
     missing = sorted(info["missing_keys"])
@@ -190,8 +192,7 @@ def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
 
 def model_type(folder: Path) -> str:
     """The family as the configuration names it, such as `marian`; no library imported."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return str(config.get("model_type", ""))
+    return str(read_json_object(folder / "config.json").get("model_type", ""))
 
 
 def _with_dropout(config: Any, dropout: float | None) -> Any:
