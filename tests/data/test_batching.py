@@ -119,3 +119,25 @@ def test_the_number_of_updates_is_that_of_the_epochs() -> None:
     assert plan.num_updates(3) == 48
     assert plan.num_updates(0.5) == 8
     assert plan.num_updates(0.001) == 1
+
+
+def test_small_weights_never_make_an_empty_update() -> None:
+    plan = BatchPlan(np.array([3, 4]), np.array([3, 4]), weights=np.full(2, 0.01), batch_tokens=8)
+    updates = [update for update, _ in zip(plan, range(50), strict=False)]
+
+    assert all(len(update.rows) == 1 for update in updates)
+    assert all(update.num_target_tokens > 0 for update in updates)
+    assert {int(update.rows[0]) for update in updates} == {0, 1}
+
+
+def test_a_plan_without_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="a plan needs rows"):
+        BatchPlan(np.array([], np.int64), np.array([], np.int64), batch_tokens=8)
+
+
+@pytest.mark.parametrize("updates", [1, 8, 16, 24, 47, 48])
+def test_epochs_are_counted_as_the_updates_have_them(updates: int) -> None:
+    plan = BatchPlan(LENGTHS, SOURCES, batch_examples=32)
+    reached = [update.epoch for update, _ in zip(plan, range(updates), strict=False)]
+
+    assert plan.num_epochs(updates) == pytest.approx(reached[-1])

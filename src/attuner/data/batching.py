@@ -66,6 +66,8 @@ class BatchPlan:
     ) -> None:
         if (batch_tokens is None) == (batch_examples is None):
             raise ValueError("give either batch_tokens or batch_examples")
+        if not len(target_lengths):
+            raise ValueError("a plan needs rows")
         self._targets = target_lengths
         self._lengths = np.maximum(target_lengths, source_lengths)
         self._weights = weights
@@ -96,6 +98,14 @@ class BatchPlan:
             total += round(rest * len(self._updates(whole)))
         return max(total, 1)
 
+    def num_epochs(self, updates: int) -> float:
+        """Epochs in so many updates: the inverse of `num_updates`."""
+        epoch = 0
+        while updates > (length := len(self._updates(epoch))):
+            updates -= length
+            epoch += 1
+        return epoch + updates / length
+
     def __iter__(self) -> Iterator[Update]:
         """Updates without end, epoch after epoch; the state moves on before each is handed out."""
         while True:
@@ -117,6 +127,8 @@ class BatchPlan:
         rows = np.arange(len(self._targets))
         if self._weights is not None:
             repeats = np.floor(self._weights + random.random(len(rows))).astype(np.int64)
+            if not repeats.any():  # small weights; an update needs a row
+                repeats[random.choice(len(rows), p=self._weights / self._weights.sum())] = 1
             rows = np.repeat(rows, repeats)
         random.shuffle(rows)
         if self._batch_examples is not None:
