@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -229,6 +230,19 @@ def test_train_with_flags_and_overrides(finished: list[object]) -> None:
     assert recipe.training.epochs == 1  # type: ignore[attr-defined]
     assert recipe.task.target == "no"  # type: ignore[attr-defined]
     assert recipe.output.name == "first"  # type: ignore[attr-defined]
+
+
+def test_check_takes_the_flags_that_its_advice_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    from attuner.training import check
+
+    asked: list[Any] = []
+    monkeypatch.setattr(check, "check", lambda recipe, **options: asked.append(recipe))
+    monkeypatch.setattr(check, "to_json", lambda checked: {})
+    result = attuner("check")
+    assert result.exit_code == 2
+    advised = result.stderr.rsplit("a first run needs: ", 1)[1].split()
+    assert attuner("check", *advised, "--json").exit_code == 0
+    assert asked[0].data.train[0].path == "FILE"
 
 
 def test_train_prints_one_json_object(finished: list[object], tmp_path: Path) -> None:

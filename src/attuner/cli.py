@@ -86,6 +86,16 @@ ModelArgument = Annotated[
 ]
 SourceOption = Annotated[str | None, typer.Option(help="Language of the source text, as a code.")]
 TargetOption = Annotated[str | None, typer.Option(help="Language of the target text, as a code.")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="What to learn, without a recipe file: translation.")
+]
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Checkpoint: a folder, a Hub id or embedded:en-fr."),
+]
+DataOption = Annotated[
+    list[str] | None, typer.Option(help="File, folder, glob, package:NAME, hub:ID; repeatable.")
+]
 
 
 def main() -> None:
@@ -167,6 +177,11 @@ def check(
     model_output: Annotated[
         bool, typer.Option("--model-output", help="With them, what the untuned model says.")
     ] = False,
+    task: TaskOption = None,
+    model: CheckpointOption = None,
+    data: DataOption = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what training will see, before any training.
@@ -176,7 +191,8 @@ def check(
     from attuner.training.check import check as check_recipe
     from attuner.training.check import to_json
 
-    recipe = _load(arguments, {})
+    flags = {"task": task, "model": model, "data": data, "source": source, "target": target}
+    recipe = _load(arguments, flags)
     with _display(as_json) as display:
         checked = check_recipe(
             recipe, row=row, find=find, model_output=model_output, listener=display
@@ -196,15 +212,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="What to learn, without a recipe file: translation.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Checkpoint: a folder, a Hub id or embedded:en-fr.")
-    ] = None,
-    data: Annotated[
-        list[str] | None, typer.Option(help="File, folder, glob, package:NAME, hub:ID; repeatable.")
-    ] = None,
+    task: TaskOption = None,
+    model: CheckpointOption = None,
+    data: DataOption = None,
     source: SourceOption = None,
     target: TargetOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,

@@ -86,6 +86,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'Known: data, training.'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f'Did you mean "{close[0]}"? ' if close else ""
+    close = nearest_name(name, names)
+    hint = f'Did you mean "{close}"? ' if close else ""
     return f"{hint}Known: {', '.join(names)}."
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The known name that is meant; "" where none is alike."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), "")

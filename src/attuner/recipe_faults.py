@@ -8,11 +8,20 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from attuner.errors import nearest
+from attuner.errors import nearest, nearest_name
 from attuner.recipe import Recipe
 from attuner.recipe_yaml import Location
 
 _LONGEST_VALUE = 60
+_INT_FAULTS = ("int_parsing", "int_parsing_size", "int_type", "int_from_float")
+# Pydantic's words speak of parsing; these of what to write. By its types of errors.
+_EXPECTED = {
+    **dict.fromkeys(_INT_FAULTS, "a whole number, such as 3"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number, such as 0.5 or 1e-4"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    "list_type": "a list",
+    "dict_type": "a section, such as {key: value}",
+}
 
 
 def describe_faults(
@@ -28,10 +37,11 @@ def describe_faults(
     """
     rank = {location: index for index, location in enumerate(origins)}
     found = []
-    for error in errors:
+    for error in _without_misspelt(errors):
         location, holders, inner = _resolve(error["loc"])
         is_section = error["type"] in ("model_type", "model_attributes_type")
-        written = _written(location, origins)
+        tag = (*location, "name") if error["type"].startswith("union_tag") else location
+        written = _written(tag if tag in origins else location, origins)
         where = f"{origins.get(written, name)} {spell(location)}".strip()
         said = _said(error, location, inner if is_section else holders)
         found.append((rank.get(written, len(rank)), f"{where}: {said}"))
@@ -97,8 +107,24 @@ def _said(
         return f"{show(value)}. Expected: at least {error['ctx']['min_length']} item."
     if kind == "string_type":
         return f"{show(value)}. Expected: text; put it in quotes where it is meant as text."
-    message = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
-    return f"{show(value)}. Expected: {message[0].lower()}{message[1:]}."
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        message = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+        expected = f"{message[0].lower()}{message[1:]}"
+    return f"{show(value)}. Expected: {expected}."
+
+
+def _without_misspelt(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The errors but for "missing" where the option stands misspelt: one slip, one fault."""
+    unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+
+    def is_misspelt(loc: Location) -> bool:
+        names = [str(other[-1]) for other in unknown if other[:-1] == loc[:-1]]
+        holders = _resolve(loc)[1]
+        known = sorted(field for section in holders for field in section.model_fields)
+        return any(nearest_name(name, known) == loc[-1] for name in names)
+
+    return [e for e in errors if e["type"] != "missing" or not is_misspelt(e["loc"])]
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

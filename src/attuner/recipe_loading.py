@@ -28,6 +28,7 @@ _FLAGS: dict[str, Location] = {
     "data": ("data", "train"),
     "name": ("output", "name"),
 }
+_FIRST_RUN = "--task translation --source en --target fr --model ID --data"
 _OVERRIDE = re.compile(
     r"(?P<key>[A-Za-z_][\w-]*(?:\[\d+\]|\.[A-Za-z_][\w-]*)*)=(?P<value>.*)", re.S
 )
@@ -54,6 +55,7 @@ def load_recipe(
     tree: Any = None
     lines: dict[Location, int] = {}
     if path is not None:
+        _refuse_data(path)
         _refuse_missing(path)
         tree, lines = read_recipe_file(path)
     name = str(path) if path is not None else ""
@@ -90,6 +92,18 @@ def dump_recipe(recipe: Recipe) -> str:
     return text.getvalue()
 
 
+def _refuse_data(path: Path) -> None:
+    from attuner.data.reading import is_data_name
+
+    # JSON is YAML, and plain text may be anything: these can be recipes.
+    if is_data_name(path.name) and path.suffix.lower() not in (".json", ".txt"):
+        raise RecipeError(
+            f"{path} is a data file by its suffix.",
+            "A recipe is a YAML file.",
+            f"For a first run without a recipe, give it as data: {_FIRST_RUN} {path}",
+        )
+
+
 def _refuse_missing(path: Path) -> None:
     if os.path.exists(path):  # unlike Path.exists, never raises
         return
@@ -101,12 +115,9 @@ def _refuse_missing(path: Path) -> None:
 
 def _all_faults(faults: Sequence[str], path: Path | None) -> RecipeError:
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    remedy = "Options and their defaults: docs/reference/recipe.md, or attuner schema."
+    remedy = "Options and their defaults: attuner schema"
     if path is None:
-        remedy += (
-            "\nWithout a recipe file, a first run needs: "
-            "--task translation --source en --target fr --model ID --data FILE"
-        )
+        remedy += f"\nWithout a recipe file, a first run needs: {_FIRST_RUN} FILE"
     listed = "\n".join(f"  {fault}" for fault in faults)
     return RecipeError(f"{path or 'The recipe'} has {count}:\n{listed}", remedy=remedy)
 
