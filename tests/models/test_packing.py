@@ -8,8 +8,16 @@ from attuner.models.packing import layout
 def test_positions_restart_with_each_sequence() -> None:
     packed = layout(torch.tensor([2, 3]), torch.tensor([1, 4]))
 
-    assert packed.source_positions.tolist() == [[0, 1, 0, 1, 2]]
-    assert packed.target_positions.tolist() == [[0, 0, 1, 2, 3]]
+    assert packed.source_positions[0, :5].tolist() == [0, 1, 0, 1, 2]
+    assert packed.target_positions[0, :5].tolist() == [0, 0, 1, 2, 3]
+
+
+def test_rows_come_in_few_lengths_so_that_kernels_are_reused() -> None:
+    packed = layout(torch.tensor([60, 70]), torch.tensor([1, 3]))
+
+    assert packed.source_positions.shape == (1, 192)
+    assert packed.target_positions.shape == (1, 64)
+    assert not packed.source_positions[0, 130:].any()
 
 
 def test_buckets_cover_the_rows_in_order_and_hold_like_lengths() -> None:

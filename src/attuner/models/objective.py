@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attuner.models.packing import ROW_MULTIPLE, filled_up
 
 IGNORED = -100
 
@@ -41,14 +44,14 @@ class LinearCrossEntropy(torch.autograd.Function):
             hidden: (N, D), in the precision of the matrix products.
             weight: (V, D), likewise.
             bias: (V,), not trained, or None.
-            labels: (N,) int64, all real.
+            labels: (N,) int64; rows with -100 count nothing.
             smoothing: Share of the target spread evenly over the vocabulary (Szegedy et al. 2016).
             chunk: Rows of logits to hold at a time.
 
         Returns:
             The loss, a scalar, fp32, in nats.
         """
-        needs_grad = hidden.requires_grad or weight.requires_grad
+        needs_grad = any(ctx.needs_input_grad)
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
         # The gradient is summed over chunks: in fp32, else small ones would be lost.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
@@ -58,18 +61,19 @@ class LinearCrossEntropy(torch.autograd.Function):
             logits = (hidden[rows] @ weight.t()).float()
             if bias is not None:
                 logits += bias
-            target = labels[rows, None]
+            real = labels[rows, None] != IGNORED
+            target = labels[rows, None].clamp(min=0)
             norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - logits.gather(1, target)).sum() * (1 - smoothing)
+            total += ((norm - logits.gather(1, target)) * real).sum() * (1 - smoothing)
             if smoothing:
-                total += (norm[:, 0] - logits.mean(1)).sum() * smoothing
+                total += ((norm - logits.mean(1, keepdim=True)) * real).sum() * smoothing
             if grad_hidden is None or grad_weight is None:
                 continue
             grad = logits.sub_(norm).exp_()
             if smoothing:
                 grad -= smoothing / logits.shape[1]
             grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1))
-            grad = grad.to(hidden.dtype)
+            grad = grad.mul_(real).to(hidden.dtype)
             torch.mm(grad, weight, out=grad_hidden[rows])
             grad_weight += grad.t() @ hidden[rows]
         ctx.save_for_backward(grad_hidden, grad_weight)
@@ -101,16 +105,17 @@ def loss_in_forward(model: nn.Module, *, chunk: int = 1024) -> Iterator[None]:
     def compute(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         hidden, targets = args[0], call["targets"]
         kept = targets != IGNORED
-        rows = hidden.view(-1, hidden.shape[-1])
-        if not bool(kept.all()):
-            rows, targets = hidden[kept], targets[kept]
+        rows, targets = hidden[kept], targets[kept]
+        # To a multiple again, for the same reason as packed rows.
+        rows = F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE))
+        targets = filled_up(targets, IGNORED)
         weight = layer.weight
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
             rows, weight = rows.to(dtype), weight.to(dtype)
         with torch.autocast(hidden.device.type, enabled=False):
             call["loss"] = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-                rows, weight, _bias(model, layer), targets.reshape(-1), call["smoothing"], chunk
+                rows, weight, _bias(model, layer), targets, call["smoothing"], chunk
             )
         return (hidden[:, :0],)
 

@@ -21,6 +21,10 @@ from torch.nn import functional as F
 
 ATTENTION = "attuner_packed"
 
+# Rows are filled up to a multiple of this. oneDNN makes and keeps a kernel for each shape that it
+# meets: rows of any length cost a gigabyte of kernels and a fifth of the time.
+ROW_MULTIPLE = 64
+
 # Families whose position embedding takes `position_ids`, so that positions can restart.
 PACKABLE = frozenset({"marian"})
 
@@ -57,8 +61,9 @@ class Packed:
     """Where sequences begin and end in the packed rows.
 
     Attributes:
-        source_positions: Position of each source token in its sequence, (1, S).
-        target_positions: Position of each target token in its sequence, (1, T).
+        source_positions: Position of each source token in its sequence, (1, S); 0 where the row
+            is filled up.
+        target_positions: Position of each target token in its sequence, (1, T); likewise.
         buckets: Sequences of like length, in the order of the rows.
     """
 
@@ -104,7 +109,14 @@ def layout(source_lengths: Tensor, target_lengths: Tensor) -> Packed:
             )
         )
         source_start, target_start = source.stop, target.stop
-    return Packed(source_positions[None], target_positions[None], tuple(buckets))
+    return Packed(
+        filled_up(source_positions, 0)[None], filled_up(target_positions, 0)[None], tuple(buckets)
+    )
+
+
+def filled_up(row: Tensor, fill: int) -> Tensor:
+    """A packed row, (N,), filled up to a multiple of `ROW_MULTIPLE`."""
+    return F.pad(row, (0, -len(row) % ROW_MULTIPLE), value=fill)
 
 
 def to_device(packed: Packed, device: torch.device) -> Packed:
@@ -196,7 +208,9 @@ def packed_attention(
         hidden = bucket.source_is_pad if sees_source else bucket.is_future
         block = _attend(q, k, v, hidden, scaling or q.shape[-1] ** -0.5, dropout)
         outputs.append(_Unpad.apply(block.transpose(1, 2).flatten(0, 1), ask[1]))  # type: ignore[no-untyped-call]
-    return torch.cat(outputs)[None], None
+    num_filled = query.shape[2] - sum(len(output) for output in outputs)
+    outputs.append(outputs[0].new_zeros(num_filled, *outputs[0].shape[1:]))
+    return torch.cat(outputs)[None].to(query.dtype), None
 
 
 def _side(bucket: Bucket, source: bool) -> tuple[slice, Tensor, int]:
@@ -218,18 +232,19 @@ def _attend(
 ) -> Tensor:
     """Attention of padded blocks, (b, H, L, D) each; `hidden` places get no weight.
 
-    On a processor the backward of SDPA in bf16 is slow; two matrix products and a softmax beat
-    it two to one.
+    On a processor the backward of SDPA is slow, and oneDNN would make a bf16 kernel for each shape
+    of block: two matrix products in fp32 and a softmax are faster, and these blocks are small.
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=~hidden, dropout_p=dropout, scale=scaling
         )
-    scores = torch.matmul(q * scaling, k.transpose(2, 3))
-    weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(-1)
-    if dropout:
-        weights = F.dropout(weights, dropout)
-    return torch.matmul(weights.to(v.dtype), v)
+    with torch.autocast("cpu", enabled=False):
+        scores = torch.matmul(q.float() * scaling, k.float().transpose(2, 3))
+        weights = scores.masked_fill(hidden, torch.finfo(torch.float32).min).softmax(-1)
+        if dropout:
+            weights = F.dropout(weights, dropout)
+        return torch.matmul(weights, v.float())
 
 
 def can_pack(model: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attuner.data.features import Ints, SequencePairs, TokenColumn
 from attuner.models.objective import IGNORED, loss_in_forward
-from attuner.models.packing import can_pack, layout, packing, to_device
+from attuner.models.packing import can_pack, filled_up, layout, packing, to_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,9 +120,9 @@ class TranslationTask:
         """The rows as one micro-batch.
 
         Returns:
-            Packed: `input_ids` (1, S), `decoder_input_ids` (1, T), `targets` (1, T), `packed`.
+            Packed: `input_ids` (1, S), `decoder_input_ids` and `targets` (1, T), `packed`.
             Padded: `input_ids` and `attention_mask` (B, S), `decoder_input_ids` and `targets`
-            (B, T), where targets are -100 at padding.
+            (B, T). Targets are -100 where there is no token.
         """
         lengths = np.maximum(features.source.lengths[rows], features.target.lengths[rows])
         rows = rows[np.argsort(lengths, kind="stable")]
@@ -132,9 +132,9 @@ class TranslationTask:
         shifted[target_lengths.cumsum(0) - target_lengths] = self._start
         if self.is_packed:
             batch = {
-                "input_ids": source[None],
-                "decoder_input_ids": shifted[None],
-                "targets": target[None],
+                "input_ids": filled_up(source, self._pad)[None],
+                "decoder_input_ids": filled_up(shifted, self._pad)[None],
+                "targets": filled_up(target, IGNORED)[None],
             }
             packed = to_device(layout(source_lengths, target_lengths), device)
             return {**_moved(batch, device), "packed": packed}
