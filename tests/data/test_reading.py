@@ -8,24 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from readers import error_of, read
 
 from attuner.data.languages import find_language, same_language
-from attuner.data.reading import READERS, find_files, read_units
-from attuner.data.units import Unit
+from attuner.data.reading import READERS, find_files
 from attuner.errors import DataError, UserError
 
 KNOWN = ".csv, .json, .jsonl, .mo, .parquet, .po, .tmx, .ts, .tsv, .xlf, .xliff, .zip"
-
-
-def read(path: Path | str, **options: object) -> list[Unit]:
-    languages = {"source_language": "en", "target_language": "fr"}
-    return list(read_units(str(path), **{**languages, **options}))  # type: ignore[arg-type]
-
-
-def error_of(path: Path | str, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read(path, **options)
-    return str(caught.value)
 
 
 def write_rows(path: Path, *pairs: tuple[str, str]) -> Path:
@@ -151,7 +140,7 @@ def test_catalogs_of_a_package_by_either_name(
     assert error_of("package:words-pack", target_language="es") == (
         "package:words-pack: no catalogs in es.\n"
         "The package has: de, fr.\n"
-        "Set task.target to one of them."
+        "Choose one of them, as task.target=CODE."
     )
 
 

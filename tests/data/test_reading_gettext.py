@@ -9,10 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from attuner.data.reading import read_units
-from attuner.data.units import Unit
-from attuner.errors import UserError
+from readers import error_of, read
 
 HEADER = (
     'msgid ""\nmsgstr ""\n'
@@ -30,17 +27,6 @@ CHECK = (
     "Check the file with: msgfmt --check"
 )
 PLURAL = 'msgid "%d file"\nmsgid_plural "%d files"\n'
-
-
-def read(path: Path, **options: object) -> list[Unit]:
-    languages = {"source_language": "en", "target_language": "fr"}
-    return list(read_units(str(path), **{**languages, **options}))  # type: ignore[arg-type]
-
-
-def error_of(path: Path, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read(path, **options)
-    return str(caught.value)
 
 
 def write_po(
@@ -176,7 +162,8 @@ def test_broken_utf8_is_not_taken_for_latin1(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"@", "café".encode("latin-1")))
     assert error_of(path) == (
         f"{path}:11: byte 0xe9 at byte 12 of the line is not utf-8.\n"
-        "The charset in the header (else data.train[0].encoding) is that of the file. "
+        "The charset in the header is that of the file; where there is none, "
+        "data.train[0].encoding=CHARSET is. "
         "Mend the charset or the line, "
         "or set data.bad_entries=skip (skipped entries are counted)."
     )

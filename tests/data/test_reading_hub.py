@@ -13,7 +13,7 @@ from attuner.data.units import Unit
 from attuner.errors import UserError
 
 EXPECTED = "The configuration, revision and split must exist, in data files, without a script."
-REMEDY = "Set data.train[0].config, .revision or .split."
+REMEDY = "Set data.train[0].config=NAME, data.train[0].revision=NAME or data.train[0].split=NAME."
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_language_that_the_data_set_lacks(asked: list[Any]) -> None:
         "hub:some/data/default/train: the column `translation` has no text in de, "
         "it has: en, fr.\n"
         "The target language must be one of these.\n"
-        "Set task.target to one of them, or give other data."
+        "Choose one of them, as task.target=CODE, or give other data."
     )
 
 

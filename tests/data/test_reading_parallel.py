@@ -8,21 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from attuner.data.reading import read_units
-from attuner.data.units import Unit
-from attuner.errors import UserError
-
-
-def read(path: Path, **options: object) -> list[Unit]:
-    languages = {"source_language": "en", "target_language": "fr"}
-    return list(read_units(str(path), **{**languages, **options}))  # type: ignore[arg-type]
-
-
-def error_of(path: Path, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read(path, **options)
-    return str(caught.value)
+from readers import error_of, read
 
 
 def zipped(path: Path, **members: str | bytes) -> Path:
@@ -99,7 +85,7 @@ def test_zip_without_the_pair(tmp_path: Path) -> None:
     assert error_of(path) == (
         f"{path}: no pair of members in en and fr; languages found: de, en.\n"
         "A Moses zip holds one text in two languages, as NAME.de-en.de and NAME.de-en.en.\n"
-        "Give a zip of the two languages, or set task.source and task.target."
+        "Give a zip of the two languages, or set task.source=CODE and task.target=CODE."
     )
 
 

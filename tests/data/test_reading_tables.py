@@ -11,24 +11,12 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from readers import error_of, read
 
-from attuner.data.reading import read_units
 from attuner.data.units import Unit
-from attuner.errors import UserError
 
 OR_SKIP = "or set data.bad_entries=skip (skipped entries are counted)."
 SET_ENCODING = "Set its encoding, as in data.train[0].encoding=cp1252"
-
-
-def read(path: Path, **options: object) -> list[Unit]:
-    languages = {"source_language": "en", "target_language": "fr"}
-    return list(read_units(str(path), **{**languages, **options}))  # type: ignore[arg-type]
-
-
-def error_of(path: Path, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read(path, **options)
-    return str(caught.value)
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -133,7 +121,7 @@ def test_translation_without_the_language(tmp_path: Path) -> None:
     expected = (
         "{}: the column `translation` has no text in fr, it has: de, en.\n"
         "The target language must be one of these.\n"
-        "Set task.target to one of them, or give other data."
+        "Choose one of them, as task.target=CODE, or give other data."
     )
     row = {"translation": {"en": "one", "de": "eins"}}
     path = write(tmp_path / "a.jsonl", json.dumps(row))
@@ -146,9 +134,10 @@ def test_translation_without_the_language(tmp_path: Path) -> None:
 def test_csv_without_the_column(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "english,french\none,un\n")
     assert error_of(path) == (
-        f"{path}: no column for the source text.\n"
-        "Expected a column `en` or `source` or `translation`; found: english, french.\n"
-        "Name it: data.train[0].columns.source=COLUMN"
+        f"{path}: no column for the source text and none for the target text.\n"
+        "Expected a column `en` or `source` or `translation`, and a column `fr` or `target` or "
+        "`translation`; found: english, french.\n"
+        "Name them: data.train[0].columns.source=COLUMN data.train[0].columns.target=COLUMN"
     )
     assert error_of(path, columns={"source": "english", "target": "frnch"}) == (
         f"{path}: no column for the target text.\n"
@@ -158,7 +147,7 @@ def test_csv_without_the_column(tmp_path: Path) -> None:
     assert error_of(path, columns={"source": "french", "target": "french"}) == (
         f"{path}: source and target are both in the column french.\n"
         "The two sides stand in different columns.\n"
-        "Set data.train[0].columns.source=NAME and data.train[0].columns.target=NAME"
+        "Set data.train[0].columns.source=COLUMN data.train[0].columns.target=COLUMN"
     )
 
 
@@ -271,7 +260,8 @@ def test_empty_files(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.jsonl", "")) == []
     assert read(write(tmp_path / "a.json", "[]")) == []
     assert error_of(write(tmp_path / "a.csv", "")).split("\n")[1] == (
-        "Expected a column `en` or `source` or `translation`; found: none."
+        "Expected a column `en` or `source` or `translation`, and a column `fr` or `target` or "
+        "`translation`; found: none."
     )
 
 
@@ -291,10 +281,10 @@ def test_folder_laid_out_as_on_the_hub(tmp_path: Path) -> None:
     assert error_of(tmp_path, config="en-frr") == (
         f"{tmp_path}: no configuration en-frr in this folder.\n"
         'A configuration is a sub-folder. Did you mean "en-fr"? Known: en-fr, en-it.\n'
-        "Set data.train[0].config to one of them, or leave it out."
+        "Choose one of them, as data.train[0].config=NAME, or leave it out."
     )
     assert error_of(tmp_path, split="dev") == (
         f"{tmp_path}: no files of the split dev.\n"
         "Known: test, train.\n"
-        "Set data.train[0].split to one of them."
+        "Choose one of them, as data.train[0].split=NAME."
     )

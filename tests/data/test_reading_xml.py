@@ -8,26 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from attuner.data.reading import read_units
-from attuner.data.units import Unit
-from attuner.errors import UserError
+from readers import error_of, read
 
 WELL_FORMED = (
     "The whole file must be XML in the encoding that it declares.\n"
     "Export it again, or check it with: xmllint --noout"
 )
-
-
-def read(path: Path, **options: object) -> list[Unit]:
-    languages = {"source_language": "en", "target_language": "fr"}
-    return list(read_units(str(path), **{**languages, **options}))  # type: ignore[arg-type]
-
-
-def error_of(path: Path, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read(path, **options)
-    return str(caught.value)
 
 
 def xliff1(path: Path, *units: str, source: str = "en-US", target: str = "fr_FR") -> Path:
@@ -226,7 +212,7 @@ def test_tmx_without_the_language(tmp_path: Path) -> None:
     assert error_of(path) == (
         f'{path}: no text in "fr"; the languages of the file are: de, en, pt-BR.\n'
         "The target language must be one of these.\n"
-        "Set task.target to one of them, or give another file."
+        "Choose one of them, as task.target=CODE, or give another file."
     )
     assert error_of(path, source_language="es", target_language="de").startswith(
         f'{path}: no text in "es"; the languages of the file are: de, en, pt-BR.\n'

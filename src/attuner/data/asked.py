@@ -11,8 +11,25 @@ from attuner.data.units import Address, State, Unit
 from attuner.errors import DataError
 
 _SHOWN = 10
-SET_ENCODING = "Set its encoding, as in data.train[0].encoding=cp1252"
-_OR_SKIP = "or set data.bad_entries=skip (skipped entries are counted)."
+
+
+def recipe_options(place: str = "data.train[0]") -> dict[str, str]:
+    """How each option that messages advise is typed in a recipe; `{}` stands for the value.
+
+    Args:
+        place: The source in the recipe, such as `data.validation[0]`.
+
+    >>> recipe_options("data.test[1]")["encoding"].format("cp1252")
+    'data.test[1].encoding=cp1252'
+    """
+    own = ("target_path", "config", "revision", "split", "encoding")
+    return {
+        "source": "task.source={}",
+        "target": "task.target={}",
+        "bad_entries": "data.bad_entries={}",
+        **{f"{side}_column": f"{place}.columns.{side}={{}}" for side in ("source", "target")},
+        **{name: f"{place}.{name}={{}}" for name in own},
+    }
 
 
 @dataclass(slots=True)
@@ -22,10 +39,12 @@ class Faults:
     Attributes:
         mode: `fail` raises them all at the end, `skip` counts them by reason.
         skipped: Number of entries left out, by reason.
+        skip_option: What to type to skip bad entries.
     """
 
     mode: Literal["fail", "skip"] = "fail"
     skipped: Counter[str] = field(default_factory=Counter)
+    skip_option: str = "data.bad_entries=skip"
     _shown: list[tuple[str, str, str]] = field(default_factory=list)
     _total: int = 0
 
@@ -66,7 +85,7 @@ class Faults:
         expected = list(dict.fromkeys(fault[1] for fault in self._shown))
         mends = {fault[2] for fault in self._shown}
         mend = mends.pop() if len(mends) == 1 else "Mend them"
-        expected[-1] += f" {mend}, {_OR_SKIP}"
+        expected[-1] += f" {mend}, or set {self.skip_option} (skipped entries are counted)."
         raise DataError("\n".join(happened), "\n".join(expected))
 
 
@@ -81,6 +100,7 @@ class Asked:
         encoding: Encoding of text that does not declare its own.
         weight: Weight of every unit.
         faults: Where bad entries go.
+        options: How the options that messages advise are typed: see `recipe_options`.
     """
 
     source_language: str
@@ -89,11 +109,25 @@ class Asked:
     encoding: str = "utf-8"
     weight: float = 1.0
     faults: Faults = field(default_factory=Faults)
+    options: Mapping[str, str] = field(default_factory=recipe_options)
+
+    def typed(self, option: str, value: str) -> str:
+        """What to type to give an option a value: `data.train[0].encoding=cp1252`."""
+        return self.options[option].format(value)
+
+    def language_of(self, side: str) -> str:
+        """The language code of a side, `source` or `target`."""
+        return self.source_language if side == "source" else self.target_language
+
+    @property
+    def set_encoding(self) -> str:
+        """What to do where the encoding is another."""
+        return f"Set its encoding, as in {self.typed('encoding', 'cp1252')}"
 
     def note_bad_encoding(self, where: str, fault: str) -> None:
         """Take note of a line of text that is not in the asked encoding."""
         expected = f"The file is read as {self.encoding}."
-        self.faults.add("invalid encoding", f"{where}: {fault}.", expected, SET_ENCODING)
+        self.faults.add("invalid encoding", f"{where}: {fault}.", expected, self.set_encoding)
 
     def unit(
         self,

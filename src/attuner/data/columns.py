@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from attuner.data.asked import Asked
@@ -39,12 +40,14 @@ def find_columns(
         DataError: A side has no column; lists the columns expected and those found.
     """
 
-    def find(side: str, language: str) -> tuple[str, ...]:
+    def expected(side: str) -> list[str]:
+        named = asked.columns.get(side)
+        return [named] if named else [asked.language_of(side), side, "translation"]
+
+    def find(side: str) -> tuple[str, ...] | None:
         if side in asked.columns:
-            wanted = asked.columns[side]
-            if wanted in names:
-                return (wanted,)
-            raise _no_column(file, side, [wanted], names)
+            return (asked.columns[side],) if asked.columns[side] in names else None
+        language = asked.language_of(side)
         if languages_of_translation is not None:
             key = find_language(languages_of_translation, language)
             if key is None:
@@ -52,21 +55,22 @@ def find_columns(
                     f"{file}: the column `translation` has no text in {language}, "
                     f"it has: {', '.join(sorted(languages_of_translation))}.",
                     f"The {side} language must be one of these.",
-                    f"Set task.{side} to one of them, or give other data.",
+                    f"Choose one of them, as {asked.typed(side, 'CODE')}, or give other data.",
                 )
             return ("translation", key)
         column = find_language(names, language) or (side if side in names else None)
-        if column is None:
-            raise _no_column(file, side, [language, side, "translation"], names)
-        return (column,)
+        return None if column is None else (column,)
 
-    source = find("source", asked.source_language)
-    target = find("target", asked.target_language)
+    found = {side: find(side) for side in ("source", "target")}
+    source, target = found.values()
+    if source is None or target is None:
+        missing = {side: expected(side) for side, keys in found.items() if keys is None}
+        raise _no_columns(file, missing, names, asked)
     if source == target:
         raise DataError(
             f"{file}: source and target are both in the column {'.'.join(source)}.",
             "The two sides stand in different columns.",
-            "Set data.train[0].columns.source=NAME and data.train[0].columns.target=NAME",
+            f"Set {_typed_columns(found, asked)}",
         )
     return Columns(source, target)
 
@@ -131,10 +135,20 @@ def _shown(value: object, width: int = 40) -> str:
     return text if len(text) <= width else text[:width] + "..."
 
 
-def _no_column(file: str, side: str, expected: list[str], found: list[str]) -> DataError:
-    wanted = " or ".join(f"`{name}`" for name in expected)
-    return DataError(
-        f"{file}: no column for the {side} text.",
-        f"Expected a column {wanted}; found: {', '.join(found) or 'none'}.",
-        f"Name it: data.train[0].columns.{side}=COLUMN",
+def _no_columns(
+    file: str, missing: dict[str, list[str]], found: list[str], asked: Asked
+) -> DataError:
+    """The error of a table that lacks one column or both."""
+    sides = " and none for the ".join(f"{side} text" for side in missing)
+    wanted = ", and ".join(
+        f"a column {' or '.join(f'`{name}`' for name in names)}" for names in missing.values()
     )
+    return DataError(
+        f"{file}: no column for the {sides}.",
+        f"Expected {wanted}; found: {', '.join(found) or 'none'}.",
+        f"Name {'it' if len(missing) == 1 else 'them'}: {_typed_columns(missing, asked)}",
+    )
+
+
+def _typed_columns(sides: Iterable[str], asked: Asked) -> str:
+    return " ".join(asked.typed(f"{side}_column", "COLUMN") for side in sides)

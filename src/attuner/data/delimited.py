@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attuner.data.asked import SET_ENCODING, Asked
+from attuner.data.asked import Asked
 from attuner.data.columns import Columns, find_columns, row_unit
 from attuner.data.textfiles import Line, decoded_lines, open_bytes
 from attuner.data.units import Unit
@@ -42,7 +42,7 @@ def _read_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator
             raise DataError(
                 f"{file}:1: {broken[0].fault}.",
                 f"The file is read as {asked.encoding}.",
-                SET_ENCODING,
+                asked.set_encoding,
             )
         style: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
         if delimiter is None:

@@ -37,7 +37,7 @@ def read_hub(
     """
     if name in _KDE4:
         name, config = _KDE4[1], _kde4_config(config, asked)
-    dataset = _load(name, config, revision, split)
+    dataset = _load(name, config, revision, split, asked)
     where = f"hub:{name}/{config or 'default'}/{split}"
     columns = find_columns(where, dataset.column_names, _languages(dataset), asked)
     needed = {columns.source[0], columns.target[0], "catalog"} & set(dataset.column_names)
@@ -46,7 +46,7 @@ def read_hub(
     yield from table_units(rows, columns, asked, where)
 
 
-def _load(name: str, config: str | None, revision: str | None, split: str) -> Any:
+def _load(name: str, config: str | None, revision: str | None, split: str, asked: Asked) -> Any:
     if os.path.exists(name):  # load_dataset would silently take it for the data set
         raise DataError(
             f"hub:{name}: there is a folder or file of that name here.",
@@ -81,7 +81,8 @@ def _load(name: str, config: str | None, revision: str | None, split: str) -> An
         raise DataError(
             f"hub:{name}: {first_line(error)}",
             "The configuration, revision and split must exist, in data files, without a script.",
-            "Set data.train[0].config, .revision or .split.",
+            f"Set {asked.typed('config', 'NAME')}, {asked.typed('revision', 'NAME')} or "
+            f"{asked.typed('split', 'NAME')}.",
         ) from error
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from attuner.data.asked import Asked
 from attuner.errors import DataError
 
 # Codes for one language: Norwegian for its usual written form, and codes that ISO 639 replaced.
@@ -51,7 +52,7 @@ def is_code(text: str) -> bool:
 
 
 def check_language(
-    file: str, declared: str | None, attribute: str, asked: str, option: str
+    file: str, declared: str | None, attribute: str, side: str, asked: Asked
 ) -> None:
     """Refuse a file that says that it is in another language.
 
@@ -59,18 +60,19 @@ def check_language(
         file: The file, as an error shows it.
         declared: What the file says; nothing is checked where it says nothing usable.
         attribute: How the file calls it: `source-language`, `Language`.
-        asked: The language that the task has.
-        option: `source` or `target`.
+        side: `source` or `target`.
+        asked: The languages that the task has, and how one types others.
 
     Raises:
         DataError: The codes contradict each other; names both.
     """
-    if not declared or not is_code(declared) or same_language(declared, asked):
+    wanted = asked.language_of(side)
+    if not declared or not is_code(declared) or same_language(declared, wanted):
         return
     raise DataError(
-        f'{file}: the file says {attribute} "{declared}", the task asks for "{asked}".',
-        f"The {option} side of the file must be in the task's {option} language.",
-        f"Give another file, or set task.{option}={declared}.",
+        f'{file}: the file says {attribute} "{declared}", the task asks for "{wanted}".',
+        f"The {side} side of the file must be in the task's {side} language.",
+        f"Give another file, or set {asked.typed(side, declared)}.",
     )
 
 

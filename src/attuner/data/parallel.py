@@ -121,7 +121,8 @@ def _pair_members(path: Path, archive: zipfile.ZipFile, asked: Asked) -> tuple[s
     raise DataError(
         f"{path}: no pair of members in {wanted}; languages found: {', '.join(found) or 'none'}.",
         "A Moses zip holds one text in two languages, as NAME.de-en.de and NAME.de-en.en.",
-        "Give a zip of the two languages, or set task.source and task.target.",
+        f"Give a zip of the two languages, or set {asked.typed('source', 'CODE')} and "
+        f"{asked.typed('target', 'CODE')}.",
     )
 
 

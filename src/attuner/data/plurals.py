@@ -36,7 +36,7 @@ def read_header(file: str, text: str, asked: Asked) -> Plurals:
     for line in text.split("\n"):
         name, _, value = line.partition(":")
         fields[name.strip().lower()] = value.strip()
-    check_language(file, fields.get("language"), "Language", asked.target_language, "target")
+    check_language(file, fields.get("language"), "Language", "target", asked)
     rule = fields.get("plural-forms", "")
     found = re.search(r"nplurals\s*=\s*(\d+)\s*;\s*plural\s*=\s*([^;\n]+)", rule)
     if not found or not int(

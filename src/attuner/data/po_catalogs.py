@@ -103,7 +103,8 @@ def _check_po_syntax(file: str, lines: list[Line], asked: Asked) -> None:
             asked.faults.add(
                 "invalid encoding",
                 f"{file}:{line.number}: {line.fault}.",
-                "The charset in the header (else data.train[0].encoding) is that of the file.",
+                "The charset in the header is that of the file; where there is none, "
+                f"{asked.typed('encoding', 'CHARSET')} is.",
                 "Mend the charset or the line",
             )
         elif not _PO_LINE.fullmatch(line.text):

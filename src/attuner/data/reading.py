@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from attuner.data.asked import Asked, Faults
+from attuner.data.asked import Asked, Faults, recipe_options
 from attuner.data.delimited import read_csv, read_tsv
 from attuner.data.hub import read_hub
 from attuner.data.languages import find_language, is_code, same_language
@@ -61,6 +61,7 @@ def read_units(
     bad_entries: Literal["fail", "skip"] = "fail",
     weight: float = 1.0,
     skipped: Counter[str] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Iterator[Unit]:
     """Read all entries of a source, also untranslated, fuzzy and obsolete ones.
 
@@ -77,6 +78,8 @@ def read_units(
         bad_entries: `fail` raises them, collected, at the end; `skip` counts them.
         weight: Weight of every unit.
         skipped: Where entries that a reader must leave out are counted, by reason.
+        options: How the options that messages advise are typed; those of the recipe's first
+            training source where not given. See `recipe_options`.
 
     Yields:
         Units, in the order of the files (sorted by path) and of their entries.
@@ -85,8 +88,10 @@ def read_units(
         DataError: Something is missing, broken, or not what was asked for.
         MissingExtraError: The format needs translate-toolkit, which is not installed.
     """
-    faults = Faults(bad_entries, Counter() if skipped is None else skipped)
-    asked = Asked(source_language, target_language, columns, encoding, weight, faults)
+    options = recipe_options() if options is None else options
+    skip = options["bad_entries"].format("skip")
+    faults = Faults(bad_entries, Counter() if skipped is None else skipped, skip)
+    asked = Asked(source_language, target_language, columns, encoding, weight, faults, options)
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")
         yield from read_hub(name, asked, config=config, revision=revision, split=split)
@@ -95,11 +100,11 @@ def read_units(
     else:
         files = find_files(path)
         if os.path.isdir(path):
-            files = _of_split(path, _of_config(path, files, config, asked), split)
+            files = _of_split(path, _of_config(path, files, config, asked), split, asked)
         elif path.startswith("package:"):
-            files = _of_language(path, files, target_language)
+            files = _of_language(path, files, asked)
         for file in files:
-            yield from _reader(file)(file, asked)
+            yield from _reader(file, asked)(file, asked)
     faults.raise_collected()
 
 
@@ -167,7 +172,7 @@ def _one_file(path: str) -> Path:
     )
 
 
-def _reader(file: Path) -> Reader:
+def _reader(file: Path, asked: Asked) -> Reader:
     suffix = _suffix(file)
     if suffix in READERS:
         return READERS[suffix]
@@ -175,13 +180,13 @@ def _reader(file: Path) -> Reader:
         raise DataError(
             f"{file}: a plain text file holds one language.",
             "Its translations are in a second file, line by line.",
-            "Name that one: data.train[0].target_path=FILE",
+            f"Name that one: {asked.typed('target_path', 'FILE')}",
         )
     raise DataError(
         f'{file}: unknown suffix "{suffix}".',
         nearest(suffix, READERS),
         "Text tables and catalogs may end in .gz as well. "
-        "For parallel text, set data.train[0].target_path=FILE",
+        f"For parallel text, set {asked.typed('target_path', 'FILE')}",
     )
 
 
@@ -219,7 +224,7 @@ def _of_config(path: str, files: list[Path], config: str | None, asked: Asked) -
         raise DataError(
             f"{path}: no configuration {config} in this folder.",
             f"A configuration is a sub-folder. {nearest(config, folders)}",
-            "Set data.train[0].config to one of them, or leave it out.",
+            f"Choose one of them, as {asked.typed('config', 'NAME')}, or leave it out.",
         )
     return [file for file in files if file.relative_to(path).parts[0] == config]
 
@@ -230,7 +235,7 @@ def _is_pair(name: str, source: str, target: str) -> bool:
     return len(codes) == 2 and bool(find_language(codes, source) and find_language(codes, target))
 
 
-def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
+def _of_split(path: str, files: list[Path], split: str, asked: Asked) -> list[Path]:
     """Of the Hub's numbered files (`train-00000-of-00002.parquet`), those of one split."""
     splits = {file: found.group(1) for file in files if (found := _SHARD.match(file.name))}
     chosen = [file for file in files if splits.get(file, split) == split]
@@ -238,24 +243,24 @@ def _of_split(path: str, files: list[Path], split: str) -> list[Path]:
         raise DataError(
             f"{path}: no files of the split {split}.",
             nearest(split, set(splits.values())),
-            "Set data.train[0].split to one of them.",
+            f"Choose one of them, as {asked.typed('split', 'NAME')}.",
         )
     return chosen
 
 
-def _of_language(path: str, files: list[Path], language: str) -> list[Path]:
+def _of_language(path: str, files: list[Path], asked: Asked) -> list[Path]:
     """Of a package with catalogs in many languages (`de/LC_MESSAGES/x.mo`), those of one."""
 
     def fits(file: Path) -> bool:
         code = file.parent.parent.name if file.parent.name == "LC_MESSAGES" else ""
-        return not is_code(code) or same_language(code, language)
+        return not is_code(code) or same_language(code, asked.target_language)
 
     chosen = [file for file in files if fits(file)]
     if not chosen:
         codes = sorted({file.parent.parent.name for file in files})
         raise DataError(
-            f"{path}: no catalogs in {language}.",
+            f"{path}: no catalogs in {asked.target_language}.",
             f"The package has: {', '.join(codes)}.",
-            "Set task.target to one of them.",
+            f"Choose one of them, as {asked.typed('target', 'CODE')}.",
         )
     return chosen

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attuner.data.asked import SET_ENCODING, Asked
+from attuner.data.asked import Asked
 from attuner.data.columns import Columns, Row, find_columns, find_columns_of_row, row_unit
 from attuner.data.textfiles import Line, decoded_lines, open_bytes, read_bytes, text_encoding
 from attuner.data.units import Unit
@@ -60,7 +60,7 @@ def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
         raise DataError(
             f"{file}:{line}: byte 0x{content[error.start]:02x} is not {asked.encoding}.",
             f"The file is read as {asked.encoding}.",
-            SET_ENCODING,
+            asked.set_encoding,
         ) from error
     try:
         rows = json.loads(text)

@@ -146,7 +146,7 @@ def _wide_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[Line]:
             raise DataError(
                 f"{name}:{line}: {_describe(error, encoding)}.",
                 f"The file is read as {encoding}.",
-                "Set the encoding of this source, as in data.train[0].encoding=utf-8",
+                "Set the encoding of this source to the one that it has, such as utf-8.",
             ) from error
         *whole, rest = rest.split("\n")
         for text in whole:

@@ -47,13 +47,13 @@ def read_xliff(path: Path, asked: Asked) -> Iterator[Unit]:
     root = parse_xml(path, file)
     namespace = require_root(file, root, "xliff", "an XLIFF file")
     if root.get("version", "").startswith("2") or ":2." in (namespace or ""):
-        _check(file, root, "srcLang", asked.source_language, "source")
-        _check(file, root, "trgLang", asked.target_language, "target")
+        _check(file, root, "srcLang", "source", asked)
+        _check(file, root, "trgLang", "target", asked)
         kind, to_state = Xliff2Unit, _xliff2_state
     else:
         for part in root.iter(named(namespace, "file")):
-            _check(file, part, "source-language", asked.source_language, "source")
-            _check(file, part, "target-language", asked.target_language, "target")
+            _check(file, part, "source-language", "source", asked)
+            _check(file, part, "target-language", "target", asked)
         kind, to_state = Xliff1Unit, _xliff1_state
     for element in root.iter(named(namespace, kind.rootNode)):
         if element.get("restype") == "x-gettext-domain-header":
@@ -124,7 +124,7 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
                 f'{file}: no text in "{code}"; the languages of the file are: '
                 f"{', '.join(sorted(languages)) or 'none'}.",
                 f"The {side} language must be one of these.",
-                f"Set task.{side} to one of them, or give another file.",
+                f"Choose one of them, as {asked.typed(side, 'CODE')}, or give another file.",
             )
 
 
@@ -142,8 +142,8 @@ def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
     file = str(path)
     root = parse_xml(path, file)
     namespace = require_root(file, root, "TS", "a Qt TS file")
-    _check(file, root, "sourcelanguage", asked.source_language, "source")
-    _check(file, root, "language", asked.target_language, "target")
+    _check(file, root, "sourcelanguage", "source", asked)
+    _check(file, root, "language", "target", asked)
     language = (root.get("language") or "").replace("-", "_").split("_")[0].lower()
     num_forms = len(qt_plural_tags.get(language, ())) or None
     parent, name = None, ""
@@ -265,8 +265,8 @@ def _language_of(tuv: Any) -> str:
     return tuv.get(_XML_LANG) or tuv.get("lang") or ""
 
 
-def _check(file: str, element: Any, attribute: str, asked: str, side: str) -> None:
-    check_language(file, element.get(attribute), attribute, asked, side)
+def _check(file: str, element: Any, attribute: str, side: str, asked: Asked) -> None:
+    check_language(file, element.get(attribute), attribute, side, asked)
 
 
 def _need(what: str) -> None:
