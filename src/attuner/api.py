@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.evaluation.on_data import evaluate_data as evaluate
+
 if TYPE_CHECKING:
-    from attuner.evaluation.evaluate import Evaluation
     from attuner.recipe import Recipe
     from attuner.training.events import Listener
     from attuner.training.run import Run
+
+__all__ = ["evaluate", "predict", "train"]
 
 
 def train(
@@ -63,43 +66,6 @@ def train(
         return go(listeners)
     with Display() as display:
         return go([display])
-
-
-def evaluate(
-    model: str | Path,
-    data: str | Path,
-    *,
-    source: str | None = None,
-    target: str | None = None,
-    num_beams: int | None = None,
-    max_new_tokens: int = 128,
-) -> Evaluation:
-    """Score a model on data with references.
-
-    Args:
-        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
-        data: A file, folder, glob, `package:NAME` or `hub:ID`.
-        source: Language code of the source text; the model's where not given.
-        target: Language code of the references; the model's where not given.
-        num_beams: Width of the beam search; the model's own where not given.
-        max_new_tokens: Longest translation of a line in tokens, end token included.
-
-    Returns:
-        `scores` (0 to 100) with their `signatures`, and one of `predictions` for each entry.
-
-    Raises:
-        UserError: The model or the data cannot be used.
-    """
-    from attuner.evaluation.on_data import evaluate_data
-
-    return evaluate_data(
-        str(model),
-        str(data),
-        source=source,
-        target=target,
-        num_beams=num_beams,
-        max_new_tokens=max_new_tokens,
-    )
 
 
 def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[str]:

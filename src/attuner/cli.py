@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from attuner.training.run import Run
 
 
+# How messages about its data are to spell the options of `attuner evaluate`.
+_EVALUATE_FLAGS = {
+    name: f"--{name.replace('_', '-')} {{}}"
+    for name in (
+        "source", "target", "source_column", "target_column", "target_path", "config", "revision",
+        "split", "encoding",
+    )
+} | {"bad_entries": "--skip-bad-entries"}  # fmt: skip
 _ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "schema")
 
 
@@ -249,6 +257,36 @@ def evaluate(
     ],
     source: SourceOption = None,
     target: TargetOption = None,
+    source_column: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of the source text in a table.")
+    ] = None,
+    target_column: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of the references in a table.")
+    ] = None,
+    target_path: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With a .txt file: its translations.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Configuration of a Hub data set.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Revision of a Hub data set.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split of a Hub data set.")] = "train",
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of text files that do not declare their own.")
+    ] = "utf-8",
+    skip_bad_entries: Annotated[
+        bool, typer.Option("--skip-bad-entries", help="Count what cannot be read, and go on.")
+    ] = False,
+    engine: Annotated[str, typer.Option(help="auto, ctranslate2 or transformers.")] = "auto",
+    quantization: Annotated[
+        str, typer.Option(help="Number format of CTranslate2's weights: float32 or int8.")
+    ] = "float32",
+    num_beams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Width of the beam search; the model's own if not given."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a model on data that has references."""
@@ -261,15 +299,28 @@ def evaluate(
             data,
             source=source,
             target=target,
+            source_column=source_column,
+            target_column=target_column,
+            target_path=target_path,
+            config=config,
+            revision=revision,
+            split=split,
+            encoding=encoding,
+            bad_entries="skip" if skip_bad_entries else "fail",
+            engine=engine,
+            quantization=quantization,
+            num_beams=num_beams,
             progress=lambda done, total: display(Progressed("Translating", done, total)),
+            options=_EVALUATE_FLAGS,
         )
     if as_json:
-        _print_json({"scores": found.scores, "signatures": found.signatures})
+        shown = ("scores", "signatures", "counts", "engine", "num_beams", "max_new_tokens")
+        _print_json({name: getattr(found, name) for name in (*shown, "seconds")})
         return
-    from attuner.console_text import metric_name
+    from attuner.console_text import evaluation_lines
 
-    for name, score in found.scores.items():
-        typer.echo(f"{metric_name(name):5} {score:6.2f}  {found.signatures[name]}")
+    for line in evaluation_lines(found):
+        typer.echo(line)
 
 
 @app.command()

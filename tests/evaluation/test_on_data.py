@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from attuner.errors import UsageError
+from attuner.errors import DataError, UsageError
 from attuner.evaluation.on_data import evaluate_data, model_languages
 from attuner.inference import translator
 from attuner.inference.translator import Translator
@@ -25,7 +25,7 @@ class Parrot:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(loading, "resolve_model", lambda model: tmp_path)
-    monkeypatch.setattr(translator, "load", lambda model: Translator(Parrot()))  # type: ignore[arg-type]
+    monkeypatch.setattr(translator, "load", lambda model, **options: Translator(Parrot()))  # type: ignore[arg-type]
     (tmp_path / "pairs.csv").write_text("en,fr\nFile,Fichier\nFile,Fichier\nOpen,Ouvrir\n,\n")
     return tmp_path
 
@@ -37,6 +37,12 @@ def test_languages_of_the_model(folder: Path) -> None:
     found = evaluate_data("model", str(folder / "pairs.csv"))
     assert found.predictions == ["Fichier"] * 3  # duplicates count, as they stand in the file
     assert 0 < found.scores["chrf"] < 100
+    assert found.counts == {
+        "read": {str(folder / "pairs.csv"): 4},
+        "skipped": {"untranslated": 1},
+        "scored": {"entries": 3},
+    }
+    assert (found.engine, found.num_beams, found.max_new_tokens) == ("parrot", 4, 128)
 
 
 def test_languages_that_are_given(folder: Path) -> None:
@@ -49,5 +55,46 @@ def test_languages_unknown(folder: Path) -> None:
     assert str(caught.value) == (
         "model does not say which languages it translates.\n"
         "The data need the languages that are to be scored.\n"
-        "Give them: --source en --target fr"
+        'Give them: source="en" target="fr"'
     )
+
+
+def test_nothing_to_score(folder: Path) -> None:
+    path = folder / "empty.csv"
+    path.write_text("en,fr\nFile,\nOpen,\n,x\n")
+    with pytest.raises(DataError) as caught:
+        evaluate_data("m", path, source="en", target="fr")
+    assert str(caught.value) == (
+        f"{path}: no pair is left to score: 3 entries were read and all were skipped "
+        "(2 untranslated, 1 empty source).\n"
+        "Scores need entries that have a source text and a finished translation.\n"
+        "Name other data."
+    )
+    path.write_text("en,fr\n")
+    with pytest.raises(DataError) as caught:
+        evaluate_data("m", path, source="en", target="fr")
+    assert str(caught.value).startswith(f"{path}: no pair is left to score: no entry was found.\n")
+
+
+def test_columns_and_encoding(folder: Path) -> None:
+    path = folder / "named.csv"
+    path.write_bytes("english,french\nFile,caf\u00e9\n".encode("cp1252"))
+    found = evaluate_data(
+        "m", path, source="en", target="fr", source_column="english", target_column="french",
+        encoding="cp1252",
+    )  # fmt: skip
+    assert found.counts["scored"] == {"entries": 1}
+
+
+def test_bad_entries_are_counted_where_asked(folder: Path) -> None:
+    path = folder / "broken.csv"
+    path.write_text("en,fr\nFile,Fichier\nOpen,Ouvrir,x\n")
+    with pytest.raises(DataError) as caught:
+        evaluate_data("m", path, source="en", target="fr")
+    assert str(caught.value) == (
+        f"{path}:3: 3 values for 2 columns.\n"
+        "Every row has as many values as the header has names. Mend it, or set "
+        'bad_entries="skip" (skipped entries are counted).'
+    )
+    found = evaluate_data("m", path, source="en", target="fr", bad_entries="skip")
+    assert found.counts["skipped"] == {"wrong number of columns": 1}

@@ -139,7 +139,8 @@ def test_what_ctranslate2_cannot_convert_goes_to_transformers(
     assert str(caught.value) == (
         "CTranslate2 cannot convert this marian model: 'new_activation'.\n"
         "A model of the layout that its published checkpoints have.\n"
-        "Use the transformers engine: generation.engine=transformers."
+        "Use the transformers engine: generation.engine=transformers in a recipe, "
+        "--engine transformers with attuner evaluate."
     )
 
 
@@ -157,6 +158,14 @@ def test_an_unknown_engine() -> None:
     assert str(caught.value) == (
         'There is no engine "ctranslate".\n'
         'Did you mean "ctranslate2"? Known: auto, ctranslate2, transformers.'
+    )
+
+
+def test_an_unknown_quantization() -> None:
+    with pytest.raises(UsageError) as caught:
+        load("embedded:en-fr", quantization="int9")
+    assert str(caught.value) == (
+        'There is no quantization "int9".\nDid you mean "int8"? Known: float32, int8.'
     )
 
 

@@ -115,15 +115,15 @@ def prepare(
     read: Counter[str] = Counter()
     left_out: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
     subsets = {"train": train_subset, "validation": evaluation_subset, "test": evaluation_subset}
-    units = {part: _counted(rows, read) for part, rows in given.items() if rows is not None}
+    units = {part: counted(rows, read) for part, rows in given.items() if rows is not None}
     notes: list[str] = []
     if by == "random":
         rows = _split_as_read(units, train_size, sizes, seed)
         rows = {p: _subset(p, rows[p], subsets[p], left_out[p], notes) for p in rows}
-        parts = {p: list(_filtered(rows[p], duplicates, left_out[p])) for p in rows}
+        parts = {p: list(examples_of(rows[p], duplicates, left_out[p])) for p in rows}
         _refuse_empty(parts, left_out)
     else:
-        parts = {p: list(_filtered(units[p], duplicates, left_out[p])) for p in units}
+        parts = {p: list(examples_of(units[p], duplicates, left_out[p])) for p in units}
         _refuse_empty(parts, left_out)
         if by == "source":
             parts["train"] = _without_leaks(parts, left_out["train"], notes)
@@ -157,13 +157,16 @@ def num_unpaired(examples: Iterable[Example]) -> int:
     )
 
 
-def _counted(units: Iterable[Unit], read: Counter[str]) -> Iterator[Unit]:
+def counted(units: Iterable[Unit], read: Counter[str]) -> Iterator[Unit]:
+    """The units, each counted by its file in `read`."""
     for unit in units:
         read[unit.address.file] += 1
         yield unit
 
 
-def _filtered(units: Iterable[Unit], duplicates: str, left_out: Counter[str]) -> Iterator[Example]:
+def examples_of(
+    units: Iterable[Unit], duplicates: str, left_out: Counter[str]
+) -> Iterator[Example]:
     """Examples of the usable units; the others are counted by reason."""
     seen: set[tuple[str, ...]] = set()
     for unit in units:
@@ -303,16 +306,29 @@ def _refuse_empty(parts: dict[str, list[Example]], left_out: dict[str, Counter[s
                 f"{purpose} entries that have a source text and a translation.",
                 f"Name files with translations in data.{part}.",
             )
-        listed = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
         commonest = reasons.most_common(1)[0][0]
         remedy = _REMEDIES.get(commonest, "Name other files in data.{part}.")
-        num = sum(reasons.values())
-        what = f"{num:,} entries were read and all were" if num > 1 else "1 entry was read and"
         raise DataError(
-            f"No pair is left for {part}: {what} skipped ({listed}).",
+            f"No pair is left for {part}: {skipped_sentence(reasons)}.",
             "Every part needs entries that have a source text and a finished translation.",
             remedy.format(part=part),
         )
+
+
+def skipped_sentence(reasons: Counter[str]) -> str:
+    """How many entries were skipped and why, where none is left.
+
+    >>> skipped_sentence(Counter({"fuzzy": 2, "untranslated": 1}))
+    '3 entries were read and all were skipped (2 fuzzy, 1 untranslated)'
+    >>> skipped_sentence(Counter())
+    'no entry was found'
+    """
+    num = reasons.total()
+    if not num:
+        return "no entry was found"
+    listed = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    what = f"{num:,} entries were read and all were" if num > 1 else "1 entry was read and"
+    return f"{what} skipped ({listed})"
 
 
 def _prepared(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attuner.data.units import Example
@@ -30,6 +30,7 @@ class Evaluation:
         num_beams: Width of the beam search.
         max_new_tokens: Longest translation of a line in tokens.
         seconds: Time to generate and score.
+        counts: Where data were read for it: `read` by file, `skipped` by reason, and `scored`.
     """
 
     scores: dict[str, float]
@@ -40,6 +41,7 @@ class Evaluation:
     num_beams: int
     max_new_tokens: int
     seconds: float
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def evaluate(

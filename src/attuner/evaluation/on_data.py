@@ -2,63 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from attuner.errors import UsageError
+from attuner.errors import DataError, UsageError
 from attuner.evaluation.evaluate import Evaluation, evaluate
 from attuner.models.json_files import read_json_object
 
+# How messages spell the arguments below; the command line gives its own spelling.
+_KEYWORDS = {
+    name: f'{name}="{{}}"'
+    for name in (
+        "source", "target", "source_column", "target_column", "target_path", "config", "revision",
+        "split", "encoding", "bad_entries",
+    )
+}  # fmt: skip
+
 
 def evaluate_data(
-    model: str,
-    data: str,
+    model: str | Path,
+    data: str | Path,
     *,
     source: str | None = None,
     target: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    target_path: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    split: str = "train",
+    encoding: str = "utf-8",
+    bad_entries: Literal["fail", "skip"] = "fail",
+    engine: str = "auto",
+    quantization: str = "float32",
     num_beams: int | None = None,
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
+    options: Mapping[str, str] = _KEYWORDS,
 ) -> Evaluation:
-    """Translate the sources that `data` holds and score them against its translations.
+    """Translate the sources that data hold and score them against their translations.
 
     Args:
         model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
         data: A file, folder, glob, `package:NAME` or `hub:ID`.
         source: Language code of the source text; the model's where not given.
         target: Language code of the references; the model's where not given.
+        source_column: Column of the source text in a table; found by its name where not given.
+        target_column: Column of the references in a table.
+        target_path: With a text file in `data`: the file with its translations, line by line.
+        config: Configuration of a Hub data set.
+        revision: Branch, tag or commit of a Hub data set.
+        split: Split of a Hub data set.
+        encoding: Encoding of text files that do not declare their own.
+        bad_entries: `fail` raises those that cannot be read, `skip` counts them.
+        engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
+        quantization: Number format of CTranslate2's weights: `float32` or `int8`.
         num_beams: Width of the beam search; the model's own where not given.
         max_new_tokens: Longest translation of a line in tokens, end token included.
         progress: Called with the number of lines done and their total.
+        options: How the arguments that messages advise are typed; `{}` stands for the value.
+
+    Returns:
+        `scores` (0 to 100) with their `signatures`, the settings behind them, one of
+        `predictions` for each entry, and `counts` of what was read, skipped and scored.
 
     Raises:
         UsageError: The languages are not given, and the model does not say.
         DataError: The data cannot be read, or hold no translated entry.
         ModelError: The model cannot be used.
     """
-    from attuner.data.preparation import prepare
+    from attuner.data.preparation import counted, examples_of, skipped_sentence
     from attuner.data.reading import read_units
     from attuner.inference.translator import load
     from attuner.models.loading import resolve_model
 
     if source is None or target is None:
-        known = model_languages(resolve_model(model))
+        known = model_languages(resolve_model(str(model)))
         source, target = source or known[0], target or known[1]
     if not source or not target:
         raise UsageError(
             f"{model} does not say which languages it translates.",
             "The data need the languages that are to be scored.",
-            "Give them: --source en --target fr",
+            f"Give them: {options['source'].format('en')} {options['target'].format('fr')}",
         )
-    units = read_units(data, source_language=source, target_language=target)
-    prepared = prepare(units, validation_size=0, test_size=0, duplicates="keep")
-    return evaluate(
-        load(model),
-        prepared.train,
+    columns = {"source": source_column, "target": target_column}
+    read: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    units = read_units(
+        str(data),
+        source_language=source,
+        target_language=target,
+        target_path=target_path,
+        config=config,
+        revision=revision,
+        split=split,
+        columns={side: name for side, name in columns.items() if name is not None},
+        encoding=encoding,
+        bad_entries=bad_entries,
+        skipped=skipped,
+        options=options,
+    )
+    examples = list(examples_of(counted(units, read), "keep", skipped))
+    if not examples:
+        raise DataError(
+            f"{data}: no pair is left to score: {skipped_sentence(skipped)}.",
+            "Scores need entries that have a source text and a finished translation.",
+            "Name other data.",
+        )
+    made = evaluate(
+        load(model, engine=engine, quantization=quantization),
+        examples,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         progress=progress,
     )
+    counts = {
+        "read": dict(read),
+        "skipped": dict(skipped.most_common()),
+        "scored": {"entries": len(examples)},
+    }
+    return replace(made, counts=counts)
 
 
 def model_languages(folder: Path) -> tuple[str, str]:

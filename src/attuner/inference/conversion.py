@@ -43,7 +43,10 @@ _NORMALISATION = {
     "pegasus": {"normalize_before": True, "normalize_embedding": False},
 }
 _NEVER = -1e9
-_REMEDY = "Use the transformers engine: generation.engine=transformers."
+_REMEDY = (
+    "Use the transformers engine: generation.engine=transformers in a recipe, "
+    "--engine transformers with attuner evaluate."
+)
 
 
 class ConversionError(ModelError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "ctranslate2", "transformers")
+QUANTIZATIONS = ("float32", "int8")
 
 # Lines between two reports of progress: enough for full batches, as they are sorted by length.
 _LINES_AT_ONCE = 256
@@ -142,7 +143,7 @@ def load(
     Raises:
         ModelError: There is no such model, it is incomplete, or the engine asked for does not
             support it.
-        UsageError: There is no such engine.
+        UsageError: There is no such engine or quantization.
     """
     from attuner.inference.conversion import ConversionError
     from attuner.models.codec import load_codec
@@ -150,6 +151,10 @@ def load(
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
+    if quantization not in QUANTIZATIONS:
+        raise UsageError(
+            f'There is no quantization "{quantization}".', nearest(quantization, QUANTIZATIONS)
+        )
     folder = resolve_model(str(model), revision=revision)
     settings = read_settings(folder)
     chosen = choose_engine(folder) if engine == "auto" else engine
