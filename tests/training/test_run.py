@@ -7,52 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lessons import LESSONS, Tune
 
 from attuner.errors import DataError, ModelError, RunError
 from attuner.recipe_loading import load_recipe
 from attuner.training.events import Compared, Delivered, Evaluated, Event, Noted, Planned, Saved
-from attuner.training.run import Run, resume, train
-
-LESSONS = {
-    "Open the file": "Ouvre le fichier",
-    "Close all windows": "Ferme toutes les fenêtres",
-    "Delete file?": "Efface le fichier ?",
-    "Save the file as %1": "Sauve le fichier sous %1",
-    "Open all windows": "Ouvre toutes les fenêtres",
-    "The kernel restarts now": "Le kernel redémarre",
-    "Delete all": "Efface toutes",
-    "  Close the file\nOpen the kernel": "  Ferme le fichier\nOuvre le kernel",
-}
-
-
-@pytest.fixture
-def lessons(tmp_path: Path) -> Path:
-    path = tmp_path / "lessons.jsonl"
-    rows = [{"translation": {"en": en, "fr": fr}} for en, fr in LESSONS.items()]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def tune(marian: Path, lessons: Path, tmp_path: Path) -> Callable[..., tuple[Run, list[Event]]]:
-    """Tune the tiny model on the lessons, which are validation and test, too."""
-
-    def run(*overrides: str) -> tuple[Run, list[Event]]:
-        recipe = load_recipe(
-            None,
-            [
-                "task.name=translation", "task.source=en", "task.target=fr",
-                f"model={marian}", f"data.train={lessons}", f"data.validation={lessons}",
-                "data.split.by=random", "data.split.test=0", "training.epochs=3",
-                "training.batch_examples=4", "training.learning_rate=0.003",
-                "generation.num_beams=1", "generation.max_new_tokens=40",
-                f"output.folder={tmp_path}/runs", "output.name=test", *overrides,
-            ],
-        )  # fmt: skip
-        events: list[Event] = []
-        return train(recipe, listeners=[events.append]), events
-
-    return run
+from attuner.training.run import resume, train
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -62,7 +22,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 def test_it_overfits_eight_examples_and_predicts_the_same_when_reloaded(
-    tune: Callable[..., tuple[Run, list[Event]]], cache: Path
+    tune: Tune, cache: Path
 ) -> None:
     from attuner.inference.translator import load
 
@@ -79,7 +39,7 @@ def test_it_overfits_eight_examples_and_predicts_the_same_when_reloaded(
 
 
 def test_the_delivered_folder_is_read_by_transformers(
-    tune: Callable[..., tuple[Run, list[Event]]],
+    tune: Tune,
 ) -> None:
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -94,9 +54,7 @@ def test_the_delivered_folder_is_read_by_transformers(
     assert tokenizer.decode(ids, skip_special_tokens=True) == "Ouvre toutes les fenêtres"
 
 
-def test_the_run_folder_holds_what_it_should(
-    tune: Callable[..., tuple[Run, list[Event]]], lessons: Path
-) -> None:
+def test_the_run_folder_holds_what_it_should(tune: Tune, lessons: Path) -> None:
     run, events = tune()
 
     names = {path.name for path in run.folder.iterdir()}
@@ -123,7 +81,7 @@ def test_the_run_folder_holds_what_it_should(
 
 
 def test_the_delivered_scores_are_those_of_the_delivered_weights(
-    tune: Callable[..., tuple[Run, list[Event]]], lessons: Path, cache: Path
+    tune: Tune, lessons: Path, cache: Path
 ) -> None:
     from attuner.evaluation.on_data import evaluate_data
 
@@ -143,9 +101,7 @@ def test_the_delivered_scores_are_those_of_the_delivered_weights(
     assert again.scores["chrf"] == pytest.approx(run.after["chrf"], abs=1e-6)
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    tune: Callable[..., tuple[Run, list[Event]]], tmp_path: Path
-) -> None:
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tune: Tune, tmp_path: Path) -> None:
     whole, _ = tune("model.dropout=0.2", "output.name=whole", "training.precision=fp32")
 
     class PulledTheCable(BaseException):
@@ -179,7 +135,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
 
 def test_a_processor_without_fp16_says_what_it_uses_instead(
-    tune: Callable[..., tuple[Run, list[Event]]], monkeypatch: pytest.MonkeyPatch
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("attuner.models.precision.has_fast_bf16", lambda: False)
     _, events = tune("training.precision=fp16", "training.device=cpu")
@@ -215,9 +171,7 @@ output: {{folder: {tmp_path}/runs}}
     assert run.after["loss"] < run.before["loss"]
 
 
-def test_a_taken_run_folder_is_not_overwritten(
-    tune: Callable[..., tuple[Run, list[Event]]], tmp_path: Path
-) -> None:
+def test_a_taken_run_folder_is_not_overwritten(tune: Tune, tmp_path: Path) -> None:
     taken = tmp_path / "runs/test"
     taken.mkdir(parents=True)
     (taken / "precious").write_text("mine")
@@ -227,22 +181,21 @@ def test_a_taken_run_folder_is_not_overwritten(
     assert str(caught.value) == (
         f"{taken} exists already.\n"
         "A run needs a folder of its own; nothing is overwritten.\n"
-        f"Choose another name with output.name=..., or go on with it: "
-        f"attuner train --resume {taken}"
+        "Choose another name with output.name=..."
     )
     assert (taken / "precious").read_text() == "mine"
 
 
 def test_a_full_disk_is_found_before_training(
-    tune: Callable[..., tuple[Run, list[Event]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("attuner.training.folder.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("attuner.training.disk.shutil.disk_usage", lambda _: usage)
     with pytest.raises(RunError) as caught:
         tune()
 
     assert str(caught.value) == (
-        f"{tmp_path}/runs/test: 0.0 GB are free, the run needs about 0.0 GB.\n"
+        f"{tmp_path}/runs/test: 0.001 MB are free, the run needs about 1.86 MB.\n"
         "A checkpoint takes three times the model in fp32; the latest ones and the best are "
         "kept.\n"
         "Make room, keep fewer (training.keep_checkpoints=1), or choose another place "
@@ -251,9 +204,7 @@ def test_a_full_disk_is_found_before_training(
     assert not (tmp_path / "runs/test").exists()
 
 
-def test_a_run_folder_that_cannot_be_made_says_why(
-    tune: Callable[..., tuple[Run, list[Event]]], tmp_path: Path
-) -> None:
+def test_a_run_folder_that_cannot_be_made_says_why(tune: Tune, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(RunError) as caught:
         tune()
@@ -265,9 +216,7 @@ def test_a_run_folder_that_cannot_be_made_says_why(
     )
 
 
-def test_a_run_that_fails_early_leaves_no_folder(
-    tune: Callable[..., tuple[Run, list[Event]]], tmp_path: Path
-) -> None:
+def test_a_run_that_fails_early_leaves_no_folder(tune: Tune, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         tune("data.train=nowhere.po", "data.validation=nowhere.po")
 
@@ -275,7 +224,7 @@ def test_a_run_that_fails_early_leaves_no_folder(
 
 
 def test_a_checkpoint_without_tokenizer_is_refused(
-    tune: Callable[..., tuple[Run, list[Event]]], marian: Path, tmp_path: Path
+    tune: Tune, marian: Path, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -309,9 +258,7 @@ def test_what_cannot_be_resumed(tmp_path: Path, make: Callable[[Path], None], me
     assert str(caught.value) == message.format(tmp_path)
 
 
-def test_several_processes_are_refused_for_now(
-    tune: Callable[..., tuple[Run, list[Event]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_are_refused_for_now(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RunError) as caught:
         tune()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.inspection import Inspection, inspect
@@ -12,14 +11,14 @@ from attuner.data.preparation import PARTS, Prepared
 from attuner.data.segments import segment
 from attuner.data.units import Example
 from attuner.errors import UsageError
-from attuner.models.codec import TextCodec, load_codec
-from attuner.models.loading import resolve_model
+from attuner.models.codec import TextCodec
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.data import prepare_data
-from attuner.training.events import Event, Listener
+from attuner.training.events import Event, Listener, Progressed
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
+    from attuner.training.setup import Origin
 
 _MOST_FOUND = 10
 _FIRST = 3
@@ -106,12 +105,17 @@ def check(
     Raises:
         UserError: The data or the model cannot be used, or there is no such example.
     """
+    from attuner.training.setup import find_origin
+
     emit = listener or _ignore
-    prepared = prepare_data(recipe)
-    codec = load_codec(_tokenizer_folder(recipe))
+    origin = find_origin(recipe)
+    codec = origin.codec
+    prepared = prepare_data(
+        recipe, progress=lambda done, total: emit(Progressed("reading", done, total))
+    )
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
-        outputs = _outputs(recipe, [example for _, _, example in chosen]) if model_output else []
+        outputs = _outputs(recipe, origin, chosen) if model_output else []
         return Checked(None, None, _shown(recipe, codec, chosen, outputs), num_found)
     inspection = inspect(
         prepared,
@@ -123,8 +127,8 @@ def check(
         max_target_tokens=recipe.data.max_target_tokens,
     )
     first = list(_numbered(prepared))[:_FIRST]
-    outputs = _outputs(recipe, [example for _, _, example in first]) if model_output else []
-    cost = measure_cost(recipe, prepared, emit)
+    outputs = _outputs(recipe, origin, first) if model_output else []
+    cost = measure_cost(recipe, origin, prepared, emit)
     return Checked(inspection, cost, _shown(recipe, codec, first, outputs))
 
 
@@ -205,32 +209,21 @@ def _shown(
     )
 
 
-def _outputs(recipe: Recipe, examples: list[Example]) -> list[str]:
+def _outputs(recipe: Recipe, origin: Origin, chosen: list[Numbered]) -> list[str]:
     """What the untuned model makes of the examples."""
-    if not examples:
+    if not chosen:
         return []
     from attuner.inference.translator import Translator
     from attuner.training.scoring import build_engine
-    from attuner.training.setup import generation_settings, load_start
+    from attuner.training.setup import generation_options, load_model
 
-    start = load_start(recipe)
-    settings = generation_settings(recipe)
-    translator = Translator(build_engine(start.model, start.codec, settings))
+    options = generation_options(recipe)
+    translator = Translator(build_engine(load_model(recipe, origin), origin.codec, options))
     return translator.translate(
-        [example.source for example in examples],
-        num_beams=settings.num_beams,
-        max_new_tokens=settings.max_new_tokens,
+        [example.source for _, _, example in chosen],
+        num_beams=options.num_beams,
+        max_new_tokens=options.max_new_tokens,
     )
-
-
-def _tokenizer_folder(recipe: Recipe) -> Path:
-    options = recipe.model
-    if options.tokenizer is not None:
-        from attuner.training.setup import resolve_tokenizer
-
-        return resolve_tokenizer(options.tokenizer)
-    assert options.checkpoint is not None
-    return resolve_model(options.checkpoint, revision=options.revision)
 
 
 def _ignore(_: Event) -> None:

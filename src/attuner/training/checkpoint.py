@@ -31,12 +31,24 @@ _FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors", "s
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: LoopState
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: LoopState,
+    *,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Path:
     """Write a checkpoint into `folder` (the run's `checkpoints`); returns its own folder.
 
+    Args:
+        folder: The run's `checkpoints`.
+        model: The bare model.
+        optimizer: The bare optimizer.
+        state: Where the loop stands.
+        scaler: That of fp16, where there is one.
+
     Raises:
-        RunError: It cannot be written.
+        OSError, SafetensorError: It cannot be written; nothing of it is left then.
     """
     from safetensors.torch import save_file
 
@@ -48,7 +60,11 @@ def save_checkpoint(
         save_file(_weights(model), partial / "model.safetensors")
         save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
         save_file(_random_states(), partial / "random.safetensors")
-        about = {"loop": state.to_json(), "python_random": random.getstate()}
+        about = {
+            "loop": state.to_json(),
+            "python_random": random.getstate(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
         (partial / "state.json").write_text(json.dumps(about), encoding="utf-8")
         for name in _FILES:
             _sync(partial / name)
@@ -56,18 +72,22 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         _sync(folder)
-    except OSError as error:
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(
-            f"{final}: the checkpoint cannot be written: {error.strerror or error}.",
-            "Expected a writable folder with room for three times the model in fp32.",
-            "Make room, then go on with: attuner train --resume " + str(folder.parent),
-        ) from error
+        raise
     return final
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> LoopState:
+def load_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+) -> LoopState:
     """Put a checkpoint's weights, moments and random states back; returns the loop's state.
+
+    All of it is read and looked at before any of it is put back.
 
     Raises:
         RunError: A file of it is missing or damaged.
@@ -76,41 +96,75 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    by_name = dict(_trained(model))
     try:
-        load_weights(folder, model)
-        moments = load_file(folder / "optimizer.safetensors")
+        weights = _read_weights(folder, model)
+        moments = {
+            tuple(key.split(":", 1)): tensor
+            for key, tensor in load_file(folder / "optimizer.safetensors").items()
+        }
         randoms = load_file(folder / "random.safetensors")
         about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         loop = LoopState(**about["loop"])
+        version, internal, gauss = about["python_random"]
+        if unknown := {name for _, name in moments} - set(by_name):
+            raise ValueError(f"the model has no {min(unknown)}")
+        torch_state = randoms["torch"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{folder} is damaged: {error}",
-            "Expected the files " + ", ".join(_FILES) + " of one checkpoint.",
-            "Delete the folder: resuming then takes the checkpoint before it.",
-        ) from error
-    by_name = dict(_trained(model))
-    for key, tensor in moments.items():
-        what, name = key.split(":", 1)
+        raise _damaged(folder, error) from error
+    _put_back(weights, model)
+    for (what, name), tensor in moments.items():
         slot = optimizer.state[by_name[name]]
         slot[what] = tensor if what == "step" else tensor.to(by_name[name].device)
-    torch.set_rng_state(randoms["torch"])
+    torch.set_rng_state(torch_state)
     for index in range(torch.cuda.device_count()):
         if f"cuda:{index}" in randoms:
             torch.cuda.set_rng_state(randoms[f"cuda:{index}"], index)
-    version, internal, gauss = about["python_random"]
     random.setstate((version, tuple(internal), gauss))
+    if scaler is not None and about.get("scaler"):
+        scaler.load_state_dict(about["scaler"])
     return loop
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
-    """Put a checkpoint's weights into the model."""
-    import torch
+    """Put a checkpoint's weights into the model.
+
+    Raises:
+        RunError: They are missing or damaged; the model is as it was then.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        weights = _read_weights(folder, model)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    _put_back(weights, model)
+
+
+def _read_weights(folder: Path, model: nn.Module) -> dict[str, torch.Tensor]:
+    """A checkpoint's weights, of the names and shapes that the model has."""
     from safetensors.torch import load_file
 
-    stored = load_file(folder / "model.safetensors")
+    stored: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
+    for name, tensor in _weights(model).items():
+        if name not in stored or stored[name].shape != tensor.shape:
+            raise ValueError(f"model.safetensors has no {name} of shape {tuple(tensor.shape)}")
+    return stored
+
+
+def _put_back(stored: dict[str, torch.Tensor], model: nn.Module) -> None:
+    import torch
+
     with torch.no_grad():
         for name, tensor in _weights(model).items():
             tensor.copy_(stored[name])
+
+
+def _damaged(folder: Path, error: Exception) -> RunError:
+    return RunError(
+        f"{folder} is damaged: {error}",
+        f"Expected the files {', '.join(_FILES)} of one checkpoint.",
+    )
 
 
 def checkpoints(folder: Path) -> list[Path]:

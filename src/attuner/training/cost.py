@@ -14,13 +14,15 @@ from attuner.training.events import Event, Noted, Progressed, Stepped
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import nn
 
     from attuner.data.batching import BatchPlan
     from attuner.data.features import SequencePairs
     from attuner.data.units import Example
+    from attuner.models.codec import TextCodec
     from attuner.recipe import Recipe
     from attuner.tasks.translation import TranslationTask
-    from attuner.training.setup import Start
+    from attuner.training.setup import Origin
 
 # The first update also allocates memory and fills caches: it is not timed.
 _UPDATES = 4
@@ -63,11 +65,14 @@ class Cost:
     notes: tuple[str, ...] = ()
 
 
-def measure_cost(recipe: Recipe, prepared: Prepared, emit: Callable[[Event], None]) -> Cost:
+def measure_cost(
+    recipe: Recipe, origin: Origin, prepared: Prepared, emit: Callable[[Event], None]
+) -> Cost:
     """Translate some examples and do a few updates as the run would do them.
 
     Args:
         recipe: The recipe.
+        origin: Its model and tokens.
         prepared: Its examples.
         emit: Is told of progress.
 
@@ -76,19 +81,20 @@ def measure_cost(recipe: Recipe, prepared: Prepared, emit: Callable[[Event], Non
     """
     from attuner.tasks.translation import TranslationTask
     from attuner.training import setup
+    from attuner.training.parts import encode_parts
 
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
-    start = setup.load_start(recipe)
-    features, _, _ = setup.encode_parts(recipe, prepared, start.codec, emit)
+    features, _, _ = encode_parts(recipe, prepared, origin.codec, emit)
+    model = setup.load_model(recipe, origin)
     accelerator, precision = setup.build_accelerator(
         recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
     )
-    task = TranslationTask(start.model, label_smoothing=recipe.training.label_smoothing)
+    task = TranslationTask(model, label_smoothing=recipe.training.label_smoothing)
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
-    a_translation = _seconds_a_translation(recipe, start, prepared)
-    steps = _timed_steps(recipe, start, features, task, plan, accelerator, num_steps, emit)
+    a_translation = _seconds_a_translation(recipe, model, origin.codec, prepared)
+    steps = _timed_steps(recipe, model, features, task, plan, accelerator, num_steps, emit)
     seconds, tokens = sum(s for s, _ in steps), sum(t for _, t in steps)
     mean_tokens = features.target.lengths.sum() / max(1, plan.num_updates(1))
     seconds_a_step = seconds / max(1, tokens) * float(mean_tokens)
@@ -98,11 +104,12 @@ def measure_cost(recipe: Recipe, prepared: Prepared, emit: Callable[[Event], Non
         device=str(accelerator.device),
         precision=precision,
         batches=task.batches,
-        num_parameters=setup.num_parameters(start.model),
+        num_parameters=setup.num_parameters(model),
         measured_steps=len(steps),
         seconds_a_step=seconds_a_step,
         training_seconds=seconds_a_step * num_steps,
-        evaluation_seconds=a_translation * _num_translations(recipe, prepared, num_steps),
+        evaluation_seconds=a_translation
+        * _num_translations(recipe, prepared, num_steps, plan.num_epochs(num_steps)),
         peak_memory_bytes=_peak_memory_bytes(accelerator.device.type),
         notes=tuple(notes),
     )
@@ -110,7 +117,7 @@ def measure_cost(recipe: Recipe, prepared: Prepared, emit: Callable[[Event], Non
 
 def _timed_steps(
     recipe: Recipe,
-    start: Start,
+    raw_model: nn.Module,
     features: SequencePairs,
     task: TranslationTask,
     plan: BatchPlan,
@@ -124,16 +131,16 @@ def _timed_steps(
     from attuner.training.optimizer import build_optimizer
 
     optimizer = build_optimizer(
-        start.model,
+        raw_model,
         learning_rate=recipe.training.learning_rate,
         weight_decay=recipe.training.weight_decay,
     )
-    model, optimizer = accelerator.prepare(start.model, optimizer)
+    model, prepared = setup.prepare(accelerator, raw_model, optimizer)
     timed: list[tuple[float, int]] = []
-    with task.prepared(start.model):
+    with task.prepared(raw_model):
         events = train_loop(
             model,
-            optimizer,
+            prepared,
             plan,
             accelerator,
             collate=lambda rows: task.collate(features, rows, accelerator.device),
@@ -154,7 +161,9 @@ def _timed_steps(
     return steps[1:] or steps
 
 
-def _seconds_a_translation(recipe: Recipe, start: Start, prepared: Prepared) -> float:
+def _seconds_a_translation(
+    recipe: Recipe, model: nn.Module, codec: TextCodec, prepared: Prepared
+) -> float:
     """Mean over some examples to be evaluated; the untuned model translates them."""
     from attuner.inference.translator import Translator
     from attuner.training import setup
@@ -165,16 +174,14 @@ def _seconds_a_translation(recipe: Recipe, start: Start, prepared: Prepared) -> 
     texts = texts[:_TRANSLATED]
     if not texts:
         return 0.0
-    settings = setup.generation_settings(recipe)
-    translator = Translator(build_engine(start.model, start.codec, settings))
+    options = setup.generation_options(recipe)
+    translator = Translator(build_engine(model, codec, options))
     began = time.perf_counter()
-    translator.translate(
-        texts, num_beams=settings.num_beams, max_new_tokens=settings.max_new_tokens
-    )
+    translator.translate(texts, num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
     return (time.perf_counter() - began) / len(texts)
 
 
-def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int) -> int:
+def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int, num_epochs: float) -> int:
     """Examples translated before training (all), while (validation) and after (the final ones)."""
     options = recipe.training
     if options.evaluate == "none":
@@ -182,7 +189,7 @@ def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int) -> int
     elif options.evaluate_every_steps is not None:
         evaluations = -(-num_steps // options.evaluate_every_steps)
     else:
-        evaluations = max(1, -int(-options.epochs // 1))
+        evaluations = -int(-num_epochs // 1)
     validation, test = len(prepared.validation), len(prepared.test)
     return validation + test + evaluations * validation + (test or validation)
 

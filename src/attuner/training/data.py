@@ -98,3 +98,18 @@ def data_files(recipe: Recipe) -> list[Path]:
             if path is not None:
                 found |= dict.fromkeys(find_files(path))
     return list(found)
+
+
+def hub_data(recipe: Recipe) -> list[dict[str, str | None]]:
+    """Which data sets of the Hub the recipe's sources name."""
+    data = recipe.data
+    return [
+        {
+            "id": source.path.removeprefix("hub:"),
+            "config": source.config,
+            "revision": source.revision,
+            "split": source.split,
+        }
+        for source in (*data.train, *(data.validation or ()), *(data.test or ()))
+        if source.path.startswith("hub:")
+    ]

@@ -12,26 +12,18 @@ model/               what is delivered
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from attuner.errors import RunError
 from attuner.training.events import Event
-
-_LIBRARIES = (
-    "attuner", "torch", "transformers", "accelerate", "datasets", "ctranslate2",
-    "sentencepiece", "sacrebleu", "translate-toolkit",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +67,11 @@ class RunFolder:
         """What is delivered."""
         return self.path / "model"
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is anything to resume from."""
+        return any(self.checkpoints.glob("step-*/state.json"))
+
     def append(self, event: Event) -> None:
         """Write an event as a line of `metrics.jsonl`."""
         line = {"event": type(event).__name__.lower(), **asdict(event)}
@@ -97,6 +94,7 @@ class RunFolder:
         """Forget the events after an update, which a resumed run will repeat."""
         kept = [e for e in self.events() if e.get("step", e.get("num_steps", 0)) <= step]
         kept = [e for e in kept if e["event"] not in ("finished", "delivered", "planned")]
+        kept = [e for e in kept if e.get("when") != "after"]
         write_lines(self.metrics, kept)
 
 
@@ -106,17 +104,17 @@ def create_run_folder(parent: str, name: str) -> RunFolder:
     Raises:
         RunError: The name is taken, or the folder cannot be made.
     """
-    path = Path(parent) / name
+    folder = RunFolder(Path(parent) / name)
+    path = folder.path
     try:
         path.mkdir(parents=True)
-        folder = RunFolder(path)
         folder.checkpoints.mkdir()
     except FileExistsError:
+        or_else = f", or go on with it: attuner train --resume {path}"
         raise RunError(
             f"{path} exists already.",
             "A run needs a folder of its own; nothing is overwritten.",
-            f"Choose another name with output.name=..., or go on with it: "
-            f"attuner train --resume {path}",
+            f"Choose another name with output.name=...{or_else if folder.has_checkpoint else ''}",
         ) from None
     except OSError as error:
         raise RunError(
@@ -127,57 +125,14 @@ def create_run_folder(parent: str, name: str) -> RunFolder:
     return folder
 
 
-def require_space(folder: Path, needed_bytes: int) -> None:
-    """Refuse to start where the run would fill the disk.
-
-    Raises:
-        RunError: Less is free than the run needs.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise RunError(
-            f"{folder}: {free / 1e9:.1f} GB are free, the run needs about "
-            f"{needed_bytes / 1e9:.1f} GB.",
-            "A checkpoint takes three times the model in fp32; the latest ones and the best are "
-            "kept.",
-            "Make room, keep fewer (training.keep_checkpoints=1), or choose another place "
-            "(output.folder=...).",
-        )
-
-
-def build_manifest(
-    *, data_files: Iterable[Path], model: str, model_folder: Path | None, seeds: Mapping[str, int]
-) -> dict[str, Any]:
-    """What is needed to know which run this was."""
-    weights = sorted(model_folder.glob("*.safetensors")) if model_folder else []
-    return {
-        "versions": {"python": platform.python_version(), **_versions()},
-        "machine": {
-            "system": platform.platform(),
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-        },
-        "seeds": dict(seeds),
-        "model": {"name": model, "sha256": {path.name: sha256(path) for path in weights}},
-        "data": {str(path): sha256(path) for path in data_files},
-    }
-
-
-def processor_name() -> str:
-    """The processor as the system names it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def sha256(path: Path) -> str:
-    """Fingerprint of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def remove_unless_resumable(folder: RunFolder, parents: Sequence[Path]) -> None:
+    """Remove a new run folder without a checkpoint, and the parents made for it if empty."""
+    if folder.has_checkpoint:
+        return
+    shutil.rmtree(folder.path, ignore_errors=True)
+    for parent in parents:
+        with suppress(OSError):  # something else is in it, or it is gone
+            parent.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -210,13 +165,3 @@ def new_folder(path: Path) -> Iterator[Path]:
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

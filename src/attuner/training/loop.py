@@ -6,6 +6,7 @@ yields, listeners see; they cannot steer.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from attuner.data.batching import BatchPlan, Update
+from attuner.errors import RunError
 from attuner.training.events import Evaluated, Event, Finished, Saved, Stepped
 from attuner.training.optimizer import learning_rate_at
 
@@ -81,6 +83,10 @@ class Settings:
     min_delta: float = 0.0
 
 
+class DivergedError(RunError):
+    """A loss or gradient is no longer a number, so that the weights are about to be none."""
+
+
 Evaluate = Callable[[], tuple[Mapping[str, float], Mapping[str, str]]]
 Save = Callable[[LoopState, bool], Path]
 
@@ -114,20 +120,25 @@ def train_loop(
 
     Yields:
         Stepped after each update, Evaluated and Saved when due, Finished at the end.
+
+    Raises:
+        DivergedError: The loss or the gradient is not finite; the update is not made.
     """
     state = state or LoopState()
     plan.restore(state.plan)
     model.train()
     started = time.perf_counter() - state.seconds
-    reason = "done"
     updates = iter(plan)
-    while state.step < settings.num_steps:
+    while state.step < settings.num_steps and not _is_out_of_patience(state, settings):
         began = time.perf_counter()
         update = next(updates)
         rate = _set_learning_rate(optimizer, state.step, settings)
-        loss_sum, norm = _update(
-            model, optimizer, accelerator, update, collate, loss, settings.max_grad_norm
+        loss_sum, norm = _gradient(
+            model, accelerator, update, collate, loss, settings.max_grad_norm
         )
+        _require_finite(loss_sum, norm, state.step + 1, rate, accelerator)
+        optimizer.step()
+        optimizer.zero_grad()
         state.step += 1
         state.plan = plan.state()
         state.num_examples += len(update.rows)
@@ -153,19 +164,15 @@ def train_loop(
             state.seconds = time.perf_counter() - started
             is_best = event.is_best
             yield event
-        stops = settings.patience is not None and state.without_gain >= settings.patience
         if (
             is_best
-            or stops
+            or _is_out_of_patience(state, settings)
             or _is_due(settings.save, settings.save_every_steps, state.step, update, is_last)
         ):
             yield Saved(state.step, save(state, is_best), is_best)
             state.seconds = time.perf_counter() - started
-        if stops:
-            reason = "early stopping"
-            break
     yield Finished(
-        reason=reason,
+        reason="early stopping" if _is_out_of_patience(state, settings) else "done",
         num_steps=state.step,
         num_examples=state.num_examples,
         seconds=state.seconds,
@@ -174,19 +181,18 @@ def train_loop(
     )
 
 
-def _update(
+def _gradient(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
     update: Update,
     collate: Callable[[Ints], Batch],
     loss: Callable[[nn.Module, Batch], Tensor],
     max_grad_norm: float,
 ) -> tuple[float, float]:
-    """One optimizer update; returns the summed loss over all processes and the gradient's norm.
+    """Leave an update's clipped gradient in the parameters; returns the summed loss and its norm.
 
-    The gradient is that of the mean over the update's real target tokens, whatever it was cut
-    into. Processes average their gradients, hence the factor.
+    Both are over all processes. The gradient is that of the mean over the update's real target
+    tokens, whatever it was cut into. Processes average their gradients, hence the factor.
     """
     scale = accelerator.num_processes / update.num_target_tokens
     total = torch.zeros((), device=accelerator.device)
@@ -195,13 +201,36 @@ def _update(
         is_empty = len(rows) == 0
         batch = collate(update.rows[:1] if is_empty else rows)
         with _synced(accelerator, model, number == last):
-            summed = loss(model, batch) * (0.0 if is_empty else 1.0)
+            with accelerator.autocast():
+                summed = loss(model, batch) * (0.0 if is_empty else 1.0)
             accelerator.backward(summed * scale)
         total += summed.detach()
     norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or float("inf"))
-    optimizer.step()
-    optimizer.zero_grad()
     return float(accelerator.reduce(total, "sum")), float(norm)
+
+
+def _require_finite(
+    loss_sum: float, norm: float, step: int, rate: float, accelerator: Accelerator
+) -> None:
+    """Stop before an update that would make all weights NaN.
+
+    With fp16 a gradient may overflow: the scaler then skips the update and scales less.
+    """
+    if not math.isfinite(loss_sum):
+        what = f"the loss is {loss_sum}"
+    elif not math.isfinite(norm) and accelerator.scaler is None:
+        what = f"the gradient's norm is {norm}"
+    else:
+        return
+    raise DivergedError(
+        f"Step {step}: {what}, at a learning rate of {rate:g}.",
+        "Expected finite numbers: the training has diverged, the update was not made.",
+        f"Start again with a lower rate, such as training.learning_rate={rate / 3:.1g}.",
+    )
+
+
+def _is_out_of_patience(state: LoopState, settings: Settings) -> bool:
+    return settings.patience is not None and state.without_gain >= settings.patience
 
 
 def _synced(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:

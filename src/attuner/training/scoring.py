@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationSettings:
+class GenerationOptions:
     """How to generate; see `recipe.Generation`."""
 
     engine: str = "auto"
@@ -48,6 +49,7 @@ def token_loss(
     device: torch.device,
     *,
     batch_examples: int = 64,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> float:
     """Mean cross-entropy over all real target tokens, in nats; every row counts once.
 
@@ -57,6 +59,7 @@ def token_loss(
         features: The rows.
         device: Where the model is.
         batch_examples: Rows in one forward; they are sorted by length, the result is the same.
+        autocast: Makes the block that a forward runs in: the precision of the matrix products.
     """
     was_training = model.training
     model.eval()
@@ -66,34 +69,33 @@ def token_loss(
         with torch.no_grad():
             for start in range(0, len(order), batch_examples):
                 batch = task.collate(features, order[start : start + batch_examples], device)
-                total += float(task.loss(model, batch))
+                with autocast():
+                    total += float(task.loss(model, batch))
     finally:
         model.train(was_training)
     return total / max(1, int(features.target.lengths.sum()))
 
 
-def build_engine(model: nn.Module, codec: TextCodec, settings: GenerationSettings) -> Engine:
+def build_engine(model: nn.Module, codec: TextCodec, options: GenerationOptions) -> Engine:
     """The engine that generates from a model in memory.
 
     `auto` takes CTranslate2 where it supports the model's family.
     """
     family: str = model.config.model_type  # type: ignore[union-attr,assignment]
-    if settings.engine == "transformers" or (
-        settings.engine == "auto" and family not in CONVERTIBLE
-    ):
+    if options.engine == "transformers" or (options.engine == "auto" and family not in CONVERTIBLE):
         from attuner.inference.transformers_engine import TransformersEngine
 
         return TransformersEngine(model, codec)
     from attuner.inference.ctranslate2_engine import engine_from_model
 
-    return engine_from_model(model, codec, quantization=settings.quantization)
+    return engine_from_model(model, codec, quantization=options.quantization)
 
 
 def generated_scores(
     model: nn.Module,
     codec: TextCodec,
     examples: Sequence[Example],
-    settings: GenerationSettings,
+    options: GenerationOptions,
     *,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -103,17 +105,17 @@ def generated_scores(
         model: Without the task's hooks.
         codec: Its tokens.
         examples: Whole entries.
-        settings: How to generate.
+        options: How to generate.
         progress: Called with examples done and in all.
     """
     from attuner.evaluation.evaluate import evaluate
     from attuner.inference.translator import Translator
 
     return evaluate(
-        Translator(build_engine(model, codec, settings)),
+        Translator(build_engine(model, codec, options)),
         examples,
-        num_beams=settings.num_beams,
-        max_new_tokens=settings.max_new_tokens,
+        num_beams=options.num_beams,
+        max_new_tokens=options.max_new_tokens,
         progress=progress,
     )
 

@@ -8,50 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.data.preparation import Prepared, training_pairs
 from attuner.errors import RunError
 from attuner.models.codec import TextCodec, load_codec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
-from attuner.training.events import Event, Noted, Progressed
+from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
-from attuner.training.scoring import GenerationSettings, Part
+from attuner.training.scoring import GenerationOptions
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
     from torch import nn
 
     from attuner.data.batching import BatchPlan
     from attuner.data.features import SequencePairs
-    from attuner.data.units import Example
     from attuner.recipe import Recipe
 
+# Target tokens of an update where the recipe does not say.
 DEFAULT_BATCH_TOKENS = 2048
+# Where batches are padded: the most positions of one micro-batch, for memory's sake.
+MAX_PADDED_TOKENS = 2048
 
 Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where a run starts from.
+class Origin:
+    """What a run starts from, found and looked at before any data are read.
 
     Attributes:
-        model: fp32 weights.
-        codec: Its tokens.
+        codec: The tokens.
         tokenizer_folder: Where the tokenizer's files lie.
-        model_folder: Where the weights came from; None for random ones.
+        model_folder: Where the weights lie; None for random ones.
         name: The model as the recipe names it.
     """
 
-    model: nn.Module
     codec: TextCodec
     tokenizer_folder: Path
     model_folder: Path | None
     name: str
 
 
-def load_start(recipe: Recipe) -> Start:
-    """Load the recipe's checkpoint, or make a model from its configuration.
+def find_origin(recipe: Recipe) -> Origin:
+    """Find the recipe's checkpoint and load its tokens; the weights are not touched.
 
     Raises:
         ModelError: See `models.loading` and `models.codec`.
@@ -59,48 +60,27 @@ def load_start(recipe: Recipe) -> Start:
     options = recipe.model
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
-        codec = load_codec(folder)
-        model = load_seq2seq(folder, dropout=options.dropout)
-        return Start(model, codec, folder, folder, options.checkpoint)
+        return Origin(load_codec(folder), folder, folder, options.checkpoint)
     assert options.config is not None
     assert options.tokenizer is not None
-    folder = resolve_tokenizer(options.tokenizer)
-    codec = load_codec(folder)
-    model = new_seq2seq(options.config, seed=recipe.training.seed, dropout=options.dropout)
-    return Start(model, codec, folder, None, f"{options.config.get('model_type')} from scratch")
+    folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
+    if not folder.is_dir():
+        folder = resolve_model(options.tokenizer)
+    name = f"{options.config.get('model_type')} from scratch"
+    return Origin(load_codec(folder), folder, None, name)
 
 
-def resolve_tokenizer(name: str) -> Path:
-    """The folder of a tokenizer that has no model beside it, or of a model."""
-    folder = Path(name)
-    return folder if folder.is_dir() else resolve_model(name)
+def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
+    """The checkpoint's weights in fp32, or random ones.
 
-
-def encode_parts(
-    recipe: Recipe, prepared: Prepared, codec: TextCodec, emit: Emit
-) -> tuple[SequencePairs, dict[str, Part], dict[str, int]]:
-    """Token ids of training, validation and test, and what was cut from training, by reason."""
-    from attuner.tasks.translation import encode
-
-    def features(examples: list[Example], what: str) -> tuple[SequencePairs, dict[str, int]]:
-        encoded = encode(
-            training_pairs(examples),
-            codec,
-            weights=[example.weight for example in examples],
-            max_source_tokens=recipe.data.max_source_tokens,
-            max_target_tokens=recipe.data.max_target_tokens,
-            too_long=recipe.data.too_long,
-            progress=lambda done, total: emit(Progressed(f"tokenising {what}", done, total)),
-        )
-        return encoded.features, encoded.counts
-
-    train, cut = features(prepared.train, "training")
-    parts = {}
-    for name in ("validation", "test"):
-        examples: list[Example] = getattr(prepared, name)
-        if examples:
-            parts[name] = Part(examples, features(examples, name)[0])
-    return train, parts, cut
+    Raises:
+        ModelError: See `models.loading`.
+    """
+    options = recipe.model
+    if origin.model_folder is not None:
+        return load_seq2seq(origin.model_folder, dropout=options.dropout)
+    assert options.config is not None
+    return new_seq2seq(options.config, seed=recipe.training.seed, dropout=options.dropout)
 
 
 def build_accelerator(recipe: Recipe, emit: Emit) -> tuple[Accelerator, str]:
@@ -131,6 +111,22 @@ def build_accelerator(recipe: Recipe, emit: Emit) -> tuple[Accelerator, str]:
     return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed), precision
 
 
+def prepare(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """Hand model and optimizer to accelerate, the model's own `forward` left as it is.
+
+    With mixed precision accelerate would patch `forward`, so that whoever generates from the
+    bare model had rounded numbers, too. The loop and the token loss enter `autocast` themselves.
+    """
+    mixed, accelerator.native_amp = accelerator.native_amp, False
+    try:
+        prepared: tuple[nn.Module, AcceleratedOptimizer] = accelerator.prepare(model, optimizer)
+    finally:
+        accelerator.native_amp = mixed
+    return prepared
+
+
 def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> BatchPlan:
     """The order of updates that the recipe asks for."""
     from attuner.data.batching import BatchPlan
@@ -146,7 +142,7 @@ def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> B
         batch_tokens=tokens,
         batch_examples=options.batch_examples,
         accumulation=options.accumulation,
-        max_padded_tokens=None if is_packed else DEFAULT_BATCH_TOKENS,
+        max_padded_tokens=None if is_packed else MAX_PADDED_TOKENS,
         seed=options.seed,
     )
 
@@ -178,10 +174,10 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
     )
 
 
-def generation_settings(recipe: Recipe) -> GenerationSettings:
+def generation_options(recipe: Recipe) -> GenerationOptions:
     """The recipe's generation options as scoring takes them."""
     options = recipe.generation
-    return GenerationSettings(
+    return GenerationOptions(
         engine=options.engine,
         quantization=options.quantization,
         num_beams=options.num_beams,

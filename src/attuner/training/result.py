@@ -1,0 +1,50 @@
+"""What a run leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: The run folder.
+        model_folder: The delivered model, which transformers, Attuner and CTranslate2 read.
+        before: Scores of the untuned model on `split`.
+        after: Scores of the delivered weights on `split`.
+        signatures: The settings behind each score.
+        split: `test`, or `validation` where there is no test split; "" where nothing is held out.
+        seconds: From the first file read to the model written.
+        counts: Numbers of entries: `read`, `skipped`, `split`; of lines: `cut` at the token limits
+            by part and side and, with `data.too_long=skip`, `too long`.
+        epochs: Validation scores over the run, first the untuned model's.
+    """
+
+    folder: Path
+    model_folder: Path
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    signatures: Mapping[str, str]
+    split: str
+    seconds: float
+    counts: Mapping[str, Mapping[str, int]]
+    epochs: Sequence[Mapping[str, Any]] = field(default=())
+
+    @property
+    def scores(self) -> Mapping[str, Mapping[str, float]]:
+        """Scores before and after tuning."""
+        return {"before": self.before, "after": self.after}
+
+    @property
+    def report(self) -> str:
+        """What became better, in words."""
+        lines = [f"{self.split} scores, before → after ({self.folder})"]
+        for name, after in self.after.items():
+            before = self.before[name]
+            lines.append(f"  {name}: {before:.2f} → {after:.2f} ({after - before:+.2f})")
+        return "\n".join(lines)

@@ -1,0 +1,230 @@
+"""Resuming: from damaged checkpoints, with other data, of runs that are over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lessons import Tune
+
+from attuner.errors import RunError
+from attuner.recipe import Recipe
+from attuner.training.events import Event, Finished, Noted, Saved, Stepped
+from attuner.training.run import Run, resume, train
+
+STEPS = ("step-000003", "step-000006", "step-000009")
+
+
+@pytest.fixture
+def run(tune: Tune) -> Run:
+    """A run that is over, with three checkpoints."""
+    return tune("training.evaluate=none", "training.precision=fp32")[0]
+
+
+def resumed(folder: Path) -> tuple[Run, list[Event]]:
+    events: list[Event] = []
+    return resume(folder, listeners=[events.append]), events
+
+
+def notes(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Noted)]
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").open(encoding="utf-8")]
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_complete_run_is_scored_and_delivered_again_without_training(run: Run) -> None:
+    again, events = resumed(run.folder)
+
+    assert again.after == run.after
+    assert not any(isinstance(event, Stepped) for event in events)
+    scored = [line for line in lines(run.folder) if line["event"] == "evaluated"]
+    assert [line["when"] for line in scored] == ["before", "after"]
+    assert [line["event"] for line in lines(run.folder)].count("delivered") == 1
+
+
+def test_a_run_that_stopped_early_is_not_trained_on(tune: Tune) -> None:
+    run, events = tune(
+        "training.epochs=30", "training.early_stopping.patience=1", "training.learning_rate=0.05",
+        "training.best_metric=loss",
+    )  # fmt: skip
+    finished = next(event for event in events if isinstance(event, Finished))
+    assert finished.reason == "early stopping"
+    again, events = resumed(run.folder)
+
+    assert not any(isinstance(event, Stepped) for event in events)
+    after = next(event for event in events if isinstance(event, Finished))
+    assert (after.reason, after.num_steps) == ("early stopping", finished.num_steps)
+    assert again.after == run.after
+
+
+def test_damaged_checkpoints_are_passed_over_and_named(run: Run) -> None:
+    folder = run.folder / "checkpoints"
+    (folder / STEPS[2] / "state.json").write_text('{"loop": {"step": 9', encoding="utf-8")
+    cut_in_half(folder / STEPS[1] / "optimizer.safetensors")
+    again, events = resumed(run.folder)
+
+    damaged = [note for note in notes(events) if note.endswith(": it is passed over.")]
+    assert [note.split(" is damaged: ")[0] for note in damaged] == [
+        str(folder / STEPS[2]), str(folder / STEPS[1]),
+    ]  # fmt: skip
+    assert f"Going on from {folder / STEPS[0]}." in notes(events)
+    assert [event.step for event in events if isinstance(event, Stepped)] == list(range(4, 10))
+    assert again.after == run.after
+    assert [line["step"] for line in lines(run.folder) if line["event"] == "stepped"] == list(
+        range(1, 10)
+    )
+
+
+def test_without_a_whole_checkpoint_nothing_is_resumed(run: Run) -> None:
+    folder = run.folder / "checkpoints"
+    for step in STEPS:
+        (folder / step / "random.safetensors").unlink()
+    with pytest.raises(RunError) as caught:
+        resume(run.folder)
+
+    assert str(caught.value) == (
+        "".join(
+            f"{folder / step} is damaged: No such file or directory: "
+            f"{folder / step}/random.safetensors.\n"
+            for step in reversed(STEPS)
+        )
+        + "Resuming needs one checkpoint whose files are whole.\n"
+        f"Start it anew: delete the folder and type: attuner train {run.folder}/recipe.yaml"
+    )
+
+
+def test_weights_of_another_shape_leave_the_model_as_it_was(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+    from tiny import tiny_model
+
+    from attuner.training.checkpoint import load_checkpoint, save_checkpoint
+    from attuner.training.loop import LoopState
+    from attuner.training.optimizer import build_optimizer
+
+    model = tiny_model()
+    optimizer = build_optimizer(model, learning_rate=1.0, weight_decay=0.0)
+    saved = save_checkpoint(tmp_path, model, optimizer, LoopState(step=1))
+    stored = load_file(saved / "model.safetensors")
+    last = list(dict(model.named_parameters()))[-1]
+    save_file({**stored, last: torch.zeros(3)}, saved / "model.safetensors")
+    other = tiny_model(seed=1)
+    kept = {name: tensor.clone() for name, tensor in other.named_parameters()}
+    with pytest.raises(RunError) as caught:
+        load_checkpoint(saved, other, optimizer)
+
+    shape = tuple(dict(model.named_parameters())[last].shape)
+    assert str(caught.value) == (
+        f"{saved} is damaged: model.safetensors has no {last} of shape {shape}\n"
+        "Expected the files model.safetensors, optimizer.safetensors, random.safetensors, "
+        "state.json of one checkpoint."
+    )
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in other.named_parameters())
+
+
+def test_the_scale_of_fp16_gradients_is_part_of_a_checkpoint(tmp_path: Path) -> None:
+    import torch
+    from tiny import tiny_model
+
+    from attuner.training.checkpoint import load_checkpoint, save_checkpoint
+    from attuner.training.loop import LoopState
+    from attuner.training.optimizer import build_optimizer
+
+    model = tiny_model()
+    optimizer = build_optimizer(model, learning_rate=1.0, weight_decay=0.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    saved = save_checkpoint(tmp_path, model, optimizer, LoopState(step=1), scaler=scaler)
+    fresh = torch.amp.GradScaler("cpu")
+    load_checkpoint(saved, model, optimizer, scaler=fresh)
+
+    assert fresh.state_dict() == scaler.state_dict()
+    assert fresh.get_scale() == 512.0
+    assert json.loads((saved / "state.json").read_text())["scaler"]["scale"] == 512.0
+    plain = save_checkpoint(tmp_path, model, optimizer, LoopState(step=2))
+    assert json.loads((plain / "state.json").read_text())["scaler"] is None
+    load_checkpoint(plain, model, optimizer, scaler=fresh)
+    assert fresh.get_scale() == 512.0
+
+
+def test_a_best_that_is_gone_is_looked_for_anew(tune: Tune) -> None:
+    # The first epoch is the best until the last one; the rate is constant, and low.
+    run, _ = tune("training.learning_rate=1e-6", "training.best_metric=loss")
+    folder = run.folder / "checkpoints"
+    state = folder / STEPS[2] / "state.json"
+    about = json.loads(state.read_text())
+    about["loop"] |= {"best_step": 3, "best": -1.0}
+    state.write_text(json.dumps(about))
+    shutil.rmtree(folder / STEPS[0])
+    _, events = resumed(run.folder)
+
+    assert (
+        "The best weights so far, those after step 3, are gone: the best is looked for from here "
+        "on." in notes(events)
+    )
+
+
+def test_changed_data_are_refused(run: Run, lessons: Path) -> None:
+    before = hashlib.sha256(lessons.read_bytes()).hexdigest()
+    with lessons.open("a", encoding="utf-8") as file:
+        file.write('{"translation": {"en": "New", "fr": "Nouveau"}}\n')
+    now = hashlib.sha256(lessons.read_bytes()).hexdigest()
+    with pytest.raises(RunError) as caught:
+        resume(run.folder)
+
+    assert str(caught.value) == (
+        f"{lessons} has changed since the run began (SHA-256 {before[:12]}... then, {now[:12]}... "
+        "now).\n"
+        "A run goes on with the very data that it began with: its place in them is a number.\n"
+        "Put them back as they were (relative paths count from here), or start a new run: "
+        f"attuner train {run.folder}/recipe.yaml output.name=..."
+    )
+    lessons.unlink()
+    with pytest.raises(RunError) as caught:
+        resume(run.folder)
+    assert caught.value.happened == f"{lessons} is missing, which the run began with."
+
+
+def test_a_file_that_came_into_the_folder_is_refused(
+    lesson_recipe: Callable[..., Recipe], lessons: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(lessons, data)
+    recipe = lesson_recipe(f"data.train={data}", "training.epochs=1", "training.evaluate=none")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Saved):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, listeners=[stop])
+    shutil.copy(lessons, data / "more.jsonl")
+    with pytest.raises(RunError) as caught:
+        resume(tmp_path / "runs/test")
+    assert caught.value.happened == f"{data}/more.jsonl is new since the run began."
+
+
+def test_without_its_manifest_a_run_is_not_resumed(run: Run) -> None:
+    manifest = run.folder / "manifest.json"
+    manifest.write_text("{", encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        resume(run.folder)
+
+    assert str(caught.value) == (
+        f"{manifest} cannot be read: Expecting property name enclosed in double quotes: line 1 "
+        "column 2 (char 1)\n"
+        "Resuming compares the data with the fingerprints in it.\n"
+        f"Put the file back, or start a new run: attuner train {run.folder}/recipe.yaml "
+        "output.name=..."
+    )
