@@ -107,8 +107,9 @@ class Split(Section):
     """How examples are divided where no explicit files are given."""
 
     by: Literal["source", "catalog", "file", "random"] = "source"
-    """What stays together. `source`: entries with the same source text (case, spaces and
-    accelerators aside), so that no evaluated text is in training. `catalog`: entries of one
+    """What stays together. `source`: entries with the same source text (case, white space,
+    accelerators, full stops, ellipsis or colons at the end, and the form of characters, by Unicode
+    NFKC, aside), so that no evaluated text is in training. `catalog`: entries of one
     catalog. `file`: entries of one file. `random`: the rows of `datasets.train_test_split`;
     texts may leak, which is reported."""
     validation: Annotated[float, Field(ge=0)] = 0.1

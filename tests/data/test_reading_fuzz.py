@@ -127,6 +127,18 @@ def read(path: Path, mode: Literal["fail", "skip"], skipped: Counter[str]) -> li
     )
 
 
+@pytest.mark.parametrize("name", sorted(set(SAMPLES) - {"a.mo", "a.zip", "b.jsonl.gz", "a.txt"}))
+def test_a_packed_file_holds_the_same(tmp_path: Path, name: str) -> None:
+    plain, packed = tmp_path / name, tmp_path / f"{name}.gz"
+    plain.write_bytes(SAMPLES[name]())
+    packed.write_bytes(gzip.compress(SAMPLES[name]()))
+
+    def pairs(path: Path) -> list[object]:
+        return [(unit.source, unit.targets) for unit in read(path, "fail", Counter())]
+
+    assert pairs(packed) == pairs(plain) != []
+
+
 def check(path: Path) -> None:
     """Both modes end well; what `skip` yields can be written and has nothing broken in it."""
     try:
