@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attuner.console import encodable
 from attuner.console_text import data_lines, duration, printable
 from attuner.data.suspicion import REASONS
 from attuner.training.events import DataPrepared
@@ -158,13 +159,13 @@ def _table(
     for place, title in enumerate(titles):
         table.add_column(title, justify="right" if place in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_encodable(_short(printable(cell)), console)) for cell in row))
+        table.add_row(*(Text(encodable(_short(printable(cell)), console)) for cell in row))
     console.print(table)
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
-        console.print(Text(_encodable(line, console)), soft_wrap=True)
+        console.print(Text(encodable(line, console)), soft_wrap=True)
 
 
 def _where(address: str) -> str:
@@ -174,9 +175,3 @@ def _where(address: str) -> str:
 
 def _short(text: str, longest: int = _LONGEST_CELL) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
-
-
-def _encodable(text: str, console: Console) -> str:
-    """The text with what the console's encoding lacks written as escapes."""
-    encoding = console.encoding or "utf-8"
-    return text.encode(encoding, errors="backslashreplace").decode(encoding)

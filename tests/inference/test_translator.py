@@ -78,20 +78,6 @@ def test_progress_counts_distinct_lines() -> None:
     assert seen == [(256, 500), (500, 500)]
 
 
-def test_a_stream_is_translated_as_it_comes() -> None:
-    taken: list[int] = []
-
-    def texts() -> Any:
-        for i in range(10):
-            taken.append(i)
-            yield f"text {i}"
-
-    stream = Translator(Shouting()).translate_stream(texts(), at_once=3)
-    assert next(stream) == "TEXT 0"
-    assert taken == [0, 1, 2]
-    assert list(stream) == [f"TEXT {i}" for i in range(1, 10)]
-
-
 def test_load_a_folder_and_a_run(marian: Path, cache: Path, tmp_path: Path) -> None:
     translator = load(marian)
     assert isinstance(translator.engine, CTranslate2Engine)

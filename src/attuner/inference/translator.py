@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -85,19 +84,6 @@ class Translator:
         translations = self._translate_lines(segmented, num_beams, max_new_tokens, progress)
         joined = [parts.join([translations[line] for line in parts.lines]) for parts in segmented]
         return joined[0] if single else joined
-
-    def translate_stream(
-        self,
-        texts: Iterable[str],
-        *,
-        num_beams: int | None = None,
-        max_new_tokens: int = 128,
-        at_once: int = 256,
-    ) -> Iterator[str]:
-        """Translate texts as they come, `at_once` of them at a time, in their order."""
-        remaining = iter(texts)
-        while chunk := list(islice(remaining, at_once)):
-            yield from self.translate(chunk, num_beams=num_beams, max_new_tokens=max_new_tokens)
 
     def _translate_lines(
         self,
