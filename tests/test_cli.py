@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -91,14 +92,24 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "         'ctranslate2', 'sacrebleu', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
     assert done.returncode == 0, done.stderr
-    # The bound that users are promised is 0.3 s (0.1 s measured); a busy machine gets slack.
-    assert seconds < 1.5
     listed = [line.split()[0] for line in done.stdout.split("Commands:")[1].splitlines() if line]
     assert listed == COMMANDS
+
+
+def test_help_takes_a_third_of_a_second() -> None:
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    seconds = []
+    for _ in range(3):
+        before = spent()
+        assert shell("--help").returncode == 0
+        seconds.append(spent() - before)
+    # 0.14 s measured. Time on the processor: what else runs hardly lengthens it.
+    assert min(seconds) <= 0.3
 
 
 def test_version() -> None:
@@ -217,6 +228,9 @@ def test_schema_allows_what_recipes_allow() -> None:
     assert {"type": "string"} in schema["properties"]["model"]["anyOf"]
     assert {"type": "string"} in schema["properties"]["data"]["anyOf"]
     assert set(schema["required"]) == {"task", "model", "data"}
+    on_one_line = attuner("schema", "--json").stdout
+    assert on_one_line.count("\n") == 1
+    assert json.loads(on_one_line) == schema
 
 
 def test_train_with_flags_and_overrides(finished: list[object]) -> None:

@@ -352,13 +352,17 @@ def translate(
 
 
 @app.command()
-def schema(as_json: JsonOption = True) -> None:
-    """Print the recipe's JSON schema, for editors."""
+def schema(as_json: JsonOption = False) -> None:
+    """Print the recipe's JSON schema, for editors: over many lines, or with --json on one."""
     import json
 
     from attuner.recipe import Recipe
 
-    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2))
+    made = Recipe.model_json_schema()
+    if as_json:
+        _print_json(made)
+    else:
+        typer.echo(json.dumps(made, indent=2))
 
 
 def _load(arguments: Sequence[str] | None, flags: dict[str, Any]) -> Recipe:
