@@ -1,6 +1,6 @@
 """Compare CTranslate2 with transformers' `generate` on real strings, in fp32.
 
-    python benchmarks/parity.py MODEL --data FILE --source en --target fr --n 1000
+    python benchmarks/parity.py [MODEL] [--data FILE --source en --target fr] [--n 1000]
 
 Greedy search must give the same token ids; beam search may choose otherwise, but not worse: by
 BLEU, and by the log-probability that one model (transformers, teacher forcing) gives to the
@@ -10,14 +10,12 @@ chosen translations.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from attuner.data.reading import read_units
 from attuner.evaluation.metrics import METRICS
 from attuner.inference.ctranslate2_engine import engine_from_model
 from attuner.inference.engine import Engine, Hypothesis
@@ -86,23 +84,19 @@ def compare(
     return Comparison(num_beams, *outcomes)
 
 
-def read_pairs(
-    file: Path, source: str, target: str, n: int, seed: int
-) -> Iterator[tuple[str, str]]:
-    """`n` pairs of one line each, drawn at random from a JSONL file in the Hub's layout."""
-    content = file.read_bytes()
-    text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8")
-    rows = [json.loads(line)["translation"] for line in text.split("\n") if line]
-    pairs = [(row[source].strip(), row[target].strip()) for row in rows]
-    pairs = [(s, t) for s, t in pairs if s and t and not {"\n", "\r"} & set(s + t)]
-    yield from random.Random(seed).sample(pairs, min(n, len(pairs)))
+def read_pairs(data: str, source: str, target: str, n: int, seed: int) -> list[tuple[str, str]]:
+    """`n` different pairs of one line each, drawn at random from whatever Attuner reads."""
+    units = read_units(data, source_language=source, target_language=target)
+    texts = {(unit.source.strip(), target.strip()) for unit in units for target in unit.targets}
+    pairs = [pair for pair in sorted(texts) if all(pair) and not {"\n", "\r"} & set("".join(pair))]
+    return random.Random(seed).sample(pairs, min(n, len(pairs)))
 
 
 def main() -> None:
     """Print the comparison as a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="model folder, Hub id or embedded:en-fr")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("model", nargs="?", default="embedded:en-fr", help="folder or Hub id")
+    parser.add_argument("--data", default="package:jupyterlab-language-pack-fr-FR")
     parser.add_argument("--source", default="en")
     parser.add_argument("--target", default="fr")
     parser.add_argument("--n", type=int, default=1000)
@@ -114,9 +108,9 @@ def main() -> None:
     codec = load_codec(folder)
     model = load_seq2seq(folder)
     candidate, reference = engine_from_model(model, codec), TransformersEngine(model, codec)
-    pairs = list(read_pairs(args.data, args.source, args.target, args.n, args.seed))
+    pairs = read_pairs(args.data, args.source, args.target, args.n, args.seed)
     sources, references = zip(*pairs, strict=True)
-    print(f"{len(pairs)} strings of {args.data.name}, {args.model}")
+    print(f"{len(pairs)} strings of {args.data}, {args.model}")
     print(f"{'engine':28} beams  identical   BLEU  log-prob  per token  seconds")
     for num_beams in args.beams:
         result = compare(

@@ -19,29 +19,10 @@ ROOT = Path(__file__).parents[2]
 STRINGS = [
     "Open the file",
     "Close all windows",
-    "Default to expanded threads",
     "Delete the selected item?",
-    "Unable to save the document to %1",
     "Show hidden files",
-    "The kernel has died, restarting",
-    "Do you want to overwrite the existing file %1?",
-    "Select all",
-    "Copy to clipboard",
     "Undo",
-    "This plugin lets you translate web pages between several languages automatically.",
-    "Connection refused by server %1 on port %2",
-    "Edit the bookmark...",
-    "New tab",
-    "Zoom in",
-    "Could not find the program that is needed to open this document",
-    "Printing failed",
-    "Check spelling while typing",
-    "Move to trash",
-    "Enter the name of the new folder:",
-    "Number of lines to keep in memory",
-    "Password",
-    "Settings were saved",
-    "Help",
+    "Select all",
 ]
 
 
@@ -65,31 +46,36 @@ def test_the_script_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = tmp_path / "data.jsonl"
-    rows = [f'{{"translation": {{"en": "{s}", "fr": "{s}"}}}}\n' for s in STRINGS[:6]]
+    rows = [f'{{"translation": {{"en": "{s}", "fr": "{s}"}}}}\n' for s in STRINGS]
     data.write_text("".join(rows))
     arguments = ["parity.py", str(marian), "--data", str(data), "--n", "5", "--beams", "1", "2"]
     monkeypatch.setattr(sys, "argv", arguments)
     parity.main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"5 strings of data.jsonl, {marian}"
+    assert lines[0] == f"5 strings of {data}, {marian}"
     assert [line.split()[0] for line in lines[2:]] == ["transformers", "ctranslate2"] * 2
     assert lines[3].split()[4] == "100.0%"  # greedy
 
 
 @pytest.mark.slow
-def test_the_embedded_model_is_at_parity(parity: ModuleType) -> None:
+def test_the_embedded_model_is_at_parity_on_1000_real_strings(parity: ModuleType) -> None:
+    pytest.importorskip("jupyterlab_language_pack_fr_FR", reason="the demo extra brings it")
+    pairs = parity.read_pairs("package:jupyterlab-language-pack-fr-FR", "en", "fr", 1000, 0)
+    sources, references = zip(*pairs, strict=True)
     folder = resolve_model("embedded:en-fr")
     codec, model = load_codec(folder), load_seq2seq(folder)
     reference, candidate = TransformersEngine(model, codec), engine_from_model(model, codec)
 
     def compare(num_beams: int) -> Any:
         return parity.compare(
-            reference, candidate, STRINGS, STRINGS, target_language="fr", num_beams=num_beams
+            reference, candidate, sources, references, target_language="fr", num_beams=num_beams
         )
 
-    assert compare(1).identical == 100
+    assert len(pairs) == 1000
+    assert compare(1).identical >= 99.5
     beam = compare(4)
-    assert beam.identical >= 92  # two of the 25 may differ
-    assert abs(beam.candidate.bleu - beam.reference.bleu) < 1.0  # few strings: coarse
+    assert abs(beam.candidate.bleu - beam.reference.bleu) < 0.1
+    # The search maximises the log-probability per token. The engines stop by different rules:
+    # equal to three digits is what can be had.
     gain = beam.candidate.log_probability_per_token - beam.reference.log_probability_per_token
-    assert gain > -0.005
+    assert gain > -0.001
