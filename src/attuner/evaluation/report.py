@@ -27,17 +27,18 @@ def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     figure.suptitle(title, fontsize=11)
     left, right = figure.subplots(1, 2)
     _draw_loss(left, steps, scored)
-    metrics = [name for name in (scored[0]["scores"] if scored else {}) if name != "loss"]
+    # A run that was resumed may have been scored by other metrics before.
+    named = dict.fromkeys(name for event in scored for name in event["scores"])
+    metrics = [name for name in named if name != "loss"]
     colours = {"bleu": "#1b6ca8", "chrf": "#c1571a", "ter": "#5a7d2b"}
     for name in metrics:
-        xs, ys = [e["epoch"] for e in scored], [e["scores"][name] for e in scored]
+        points = [event for event in scored if name in event["scores"]]
+        xs, ys = [e["epoch"] for e in points], [e["scores"][name] for e in points]
         right.plot(xs, ys, marker="o", markersize=4, color=colours.get(name), label=name)
         right.annotate(f"{ys[-1]:.1f}", (xs[-1], ys[-1]), (4, 4), textcoords="offset points")
-    for event in scored:
-        if event["is_best"]:
-            best = event
-    if any(event["is_best"] for event in scored):
-        right.axvline(best["epoch"], color="#999999", linewidth=0.8, linestyle=":")
+    bests = [event["epoch"] for event in scored if event["is_best"]]
+    if bests:
+        right.axvline(bests[-1], color="#999999", linewidth=0.8, linestyle=":")
     right.set_xlabel("epoch")
     right.set_title("validation scores (dotted: delivered)", fontsize=9)
     if metrics:
