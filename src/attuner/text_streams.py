@@ -109,11 +109,12 @@ def _means_file(argument: str) -> bool:
     """Whether an argument is a file, or looks like one that is missing."""
     if os.path.isfile(argument):  # unlike Path.is_file, never raises: a text may be long
         return True
+    if "." not in argument or any(char.isspace() for char in argument):
+        return False
     from attuner.data.reading import is_data_name
 
-    # translate-toolkit reads no .pot, but nobody means one as a text.
-    is_name = is_data_name(argument) or argument.lower().endswith(CATALOG_SUFFIXES)
-    return is_name and not any(char.isspace() for char in argument)
+    # .pot is not read as data, but nobody means one as a text.
+    return is_data_name(argument) or argument.lower().endswith(CATALOG_SUFFIXES)
 
 
 def _refuse_file(path: Path, output: Path | None) -> None:
