@@ -13,11 +13,16 @@ from tiny import PAD, tiny_features, tiny_model
 
 from attuner.data.batching import BatchPlan
 from attuner.data.features import SequencePairs
+from attuner.inference.transformers_engine import TransformersEngine
+from attuner.models.codec import load_codec
+from attuner.models.loading import load_seq2seq
 from attuner.tasks.translation import TranslationTask
 from attuner.training.checkpoint import checkpoints, load_checkpoint, prune, save_checkpoint
 from attuner.training.events import Evaluated, Event, Finished, Saved, Stepped
-from attuner.training.loop import LoopState, Settings, is_better, train_loop
+from attuner.training.loop import DivergedError, LoopState, Settings, is_better, train_loop
 from attuner.training.optimizer import build_optimizer, keep_pad_row_zero, learning_rate_at
+from attuner.training.scoring import token_loss
+from attuner.training.setup import prepare
 
 CPU = torch.device("cpu")
 
@@ -25,9 +30,17 @@ CPU = torch.device("cpu")
 class Bench:
     """A model, an optimizer and a plan, ready for the loop."""
 
-    def __init__(self, *, dropout: float = 0.0, batch: int = 8, accumulation: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        dropout: float = 0.0,
+        batch: int = 8,
+        accumulation: int = 1,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(cpu=True)
+        self.accelerator.scaler = scaler
         self.model = tiny_model(dropout=dropout)
         optimizer = build_optimizer(self.model, learning_rate=1e-2, weight_decay=0.01)
         self.features: SequencePairs = tiny_features(30)
@@ -39,7 +52,7 @@ class Bench:
             seed=5,
         )
         self.task = TranslationTask(self.model)
-        self.model, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.model, self.optimizer = prepare(self.accelerator, self.model, optimizer)
         self.scores: Iterator[float] = iter(range(1000))
         self.saved: list[tuple[int, bool]] = []
 
@@ -245,3 +258,69 @@ def test_no_checkpoint_is_pickled(tmp_path: Path) -> None:
     suffixes = {path.suffix for path in (tmp_path / "step-000004").iterdir()}
 
     assert suffixes == {".safetensors", ".json"}
+
+
+def test_patience_that_was_lost_before_resuming_trains_no_further() -> None:
+    bench = Bench()
+    events = bench.events(num_steps=100, patience=2, state=LoopState(step=8, without_gain=2))
+
+    (finished,) = events
+    assert isinstance(finished, Finished)
+    assert (finished.reason, finished.num_steps) == ("early stopping", 8)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    bench = Bench()
+    with torch.no_grad():
+        bench.model.final_logits_bias[0, 7] = float("nan")
+    before = bench.weights()
+    with pytest.raises(DivergedError) as caught:
+        bench.events(learning_rate=0.5, warmup_steps=2)
+
+    assert str(caught.value) == (
+        "Step 1: the loss is nan, at a learning rate of 0.\n"
+        "Expected finite numbers: the training has diverged, the update was not made.\n"
+        "Start again with a lower rate, such as training.learning_rate=0.2."
+    )
+    assert_same(bench.weights(), before)
+
+
+def test_a_gradient_that_is_not_finite_stops_unless_a_scaler_skips_the_update() -> None:
+    def spoiled(scaler: torch.amp.GradScaler | None) -> Bench:
+        bench = Bench(scaler=scaler)
+        bench.model.model.shared.weight.register_hook(lambda grad: grad * float("inf"))
+        return bench
+
+    with pytest.raises(DivergedError) as caught:
+        spoiled(None).events(learning_rate=0.5)
+    happened = "Step 1: the gradient's norm is inf, at a learning rate of 0.5."
+    assert caught.value.happened == happened
+    bench = spoiled(torch.amp.GradScaler("cpu"))
+    before = bench.weights()
+    events = bench.events(num_steps=2, evaluate="none")
+    assert len([event for event in events if isinstance(event, Stepped)]) == 2
+    assert_same(bench.weights(), before)
+
+
+def test_preparing_for_bf16_leaves_the_model_s_own_forward_in_fp32(marian: Path) -> None:
+    codec, model = load_codec(marian), load_seq2seq(marian)
+    lines = ["Open the file", "The kernel restarts"]
+
+    def scores() -> list[list[float]]:
+        found = TransformersEngine(model, codec).generate(lines, num_beams=2, num_hypotheses=2)
+        return [[hypothesis.score for hypothesis in row] for row in found]
+
+    before = scores()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    optimizer = build_optimizer(model, learning_rate=1.0, weight_decay=0.0)
+    wrapped, _ = prepare(accelerator, model, optimizer)
+
+    assert scores() == before
+    task = TranslationTask(model)
+    features = tiny_features(4)
+    with task.prepared(model):
+        exact = token_loss(wrapped, task, features, CPU)
+        rounded = token_loss(wrapped, task, features, CPU, autocast=accelerator.autocast)
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.02)

@@ -136,7 +136,7 @@ def train_loop(
         loss_sum, norm = _gradient(
             model, accelerator, update, collate, loss, settings.max_grad_norm
         )
-        _require_finite(loss_sum, norm, state.step + 1, rate, accelerator)
+        _require_finite(loss_sum, norm, state.step + 1, rate, settings, accelerator)
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1
@@ -210,7 +210,12 @@ def _gradient(
 
 
 def _require_finite(
-    loss_sum: float, norm: float, step: int, rate: float, accelerator: Accelerator
+    loss_sum: float,
+    norm: float,
+    step: int,
+    rate: float,
+    settings: Settings,
+    accelerator: Accelerator,
 ) -> None:
     """Stop before an update that would make all weights NaN.
 
@@ -225,7 +230,8 @@ def _require_finite(
     raise DivergedError(
         f"Step {step}: {what}, at a learning rate of {rate:g}.",
         "Expected finite numbers: the training has diverged, the update was not made.",
-        f"Start again with a lower rate, such as training.learning_rate={rate / 3:.1g}.",
+        "Start again with a lower rate, such as "
+        f"training.learning_rate={settings.learning_rate / 3:.1g}.",
     )
 
 
