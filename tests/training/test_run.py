@@ -64,6 +64,8 @@ def test_the_run_folder_holds_what_it_should(tune: Tune, lessons: Path) -> None:
     }  # fmt: skip
     manifest = json.loads((run.folder / "manifest.json").read_text())
     assert set(manifest["data"]) == {str(lessons)}
+    assert (manifest["machine"]["device"], manifest["hub_data"]) == ("cpu", [])
+    assert manifest["machine"]["precision"] in ("fp32", "bf16")
     assert manifest["seeds"] == {"training": 42, "split": 20}
     assert {"torch", "ctranslate2", "attuner", "python"} <= set(manifest["versions"])
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").open()]

@@ -77,21 +77,18 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, codec: TextCodec, emi
 def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: int) -> DataError:
     """The error where encoding left nothing of a part."""
     data = recipe.data
-    reasons = []
     unpaired = num_unpaired(examples)
+    reasons = []
     if unpaired:
-        reasons.append(f"{unpaired:,} have sides with different numbers of lines")
+        reasons.append(f"sides with different numbers of lines {unpaired:,}")
     if num_too_long:
-        reasons.append(f"the others' {num_too_long:,} pairs of lines are too long")
-        if not unpaired:
-            reasons = [f"all {num_too_long:,} pairs of lines are too long"]
+        reasons.append(f"pairs of lines that are too long {num_too_long:,}")
     if num_too_long:
         remedy = "Raise them, or set data.too_long=cut: lines are then cut and counted."
     else:
         remedy = f"Name files in data.{'train' if what == 'training' else what} that hold such."
     return DataError(
-        f"No pair of lines is left for {what}: of {len(examples):,} examples, "
-        f"{' and '.join(reasons)}.",
+        f"No pair of lines is left for {what} of {len(examples):,} examples: {', '.join(reasons)}.",
         "Expected pairs of lines with at most "
         f"data.max_source_tokens={data.max_source_tokens} and "
         f"data.max_target_tokens={data.max_target_tokens} tokens."
