@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,40 @@ def moved_marian(marian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     shutil.copytree(marian, folder)
     _save(load_seq2seq(folder), folder, pad_row=0.7)
     return folder
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What `attuner demo --json` did.
+
+    Attributes:
+        folder: The folder that it ran in.
+        result: What it printed.
+        peak_bytes: The most memory that it held.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+    peak_bytes: int
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The demo, run once for all tests that want it: it takes minutes."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "attuner", "demo", "--json"]
+    environment = {**os.environ, "ATTUNER_CACHE": str(folder / ".cache")}
+    output, errors = folder / "output.json", folder / "errors.txt"
+    with output.open("w") as stdout, errors.open("w") as stderr:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=stdout, stderr=stderr
+        )
+        # Not RUSAGE_CHILDREN, which is the most over all children that any test has started.
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, errors.read_text()
+    in_bytes = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
+    return DemoRun(folder, json.loads(output.read_text()), in_bytes)
 
 
 @pytest.fixture
