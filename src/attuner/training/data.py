@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from attuner.data.asked import recipe_options
 from attuner.data.preparation import Prepared, prepare
 from attuner.data.reading import find_files, read_units
 from attuner.data.units import Unit
@@ -31,7 +32,7 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
     skipped: Counter[str] = Counter()
     data, split = recipe.data, recipe.data.split
     parts = {
-        part: None if sources is None else _units(recipe, sources, skipped)
+        part: None if sources is None else _units(recipe, part, sources, skipped)
         for part, sources in (
             ("train", data.train),
             ("validation", data.validation),
@@ -56,9 +57,11 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
     )
 
 
-def _units(recipe: Recipe, sources: Sequence[Source], skipped: Counter[str]) -> Iterator[Unit]:
+def _units(
+    recipe: Recipe, part: str, sources: Sequence[Source], skipped: Counter[str]
+) -> Iterator[Unit]:
     """The units of all sources, one after the other."""
-    for source in sources:
+    for index, source in enumerate(sources):
         yield from read_units(
             source.path,
             source_language=source.source_language or recipe.task.source,
@@ -72,6 +75,7 @@ def _units(recipe: Recipe, sources: Sequence[Source], skipped: Counter[str]) -> 
             weight=source.weight,
             bad_entries=recipe.data.bad_entries,
             skipped=skipped,
+            options=recipe_options(f"data.{part}[{index}]"),
         )
 
 
