@@ -184,3 +184,16 @@ def test_int8_says_so(marian: Path) -> None:
 def test_a_folder_without_engine(marian: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="CTranslate2 cannot load it"):
         CTranslate2Engine(tmp_path, load_codec(marian))
+
+
+def test_an_engine_leaves_torch_its_threads(marian: Path) -> None:
+    import torch
+
+    codec, model = load_codec(marian), load_seq2seq(marian)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        engine_from_model(model, codec).generate(["Open the file"])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +65,15 @@ class CTranslate2Engine:
         import ctranslate2
 
         try:
-            self._translator: Any = ctranslate2.Translator(
-                str(folder),
-                compute_type=quantization,
-                # One thread a batch, several batches: two threads in one batch wait for each
-                # other at every product. On two busy cores that took 20 times as long.
-                inter_threads=threads or _cores(),
-                intra_threads=1,
-            )
+            with _torch_threads_kept():
+                self._translator: Any = ctranslate2.Translator(
+                    str(folder),
+                    compute_type=quantization,
+                    # One thread a batch, several batches: two threads in one batch wait for each
+                    # other at every product. On two busy cores that took 20 times as long.
+                    inter_threads=threads or _cores(),
+                    intra_threads=1,
+                )
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{folder}: CTranslate2 cannot load it: {error}",
@@ -197,6 +200,21 @@ def _cores() -> int:
     """Threads to use where the user does not say."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) > 0 else min(os.cpu_count() or 1, 8)
+
+
+@contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Keep torch's number of threads: CTranslate2 shares its OpenMP and sets it for itself.
+
+    Without this a run trains on one core from its first evaluation on.
+    """
+    torch: Any = sys.modules.get("torch")  # where torch is not imported, it need not be
+    threads = torch.get_num_threads() if torch else 0
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
 
 
 def _vocabulary(folder: Path, side: str) -> list[str]:
