@@ -104,11 +104,13 @@ def test_curves_show_the_numbers_of_the_run(tmp_path: Path, axes: list[Any]) -> 
     plot_curves(WHOLE, tmp_path / "curves.png", title="run")
     loss, scores = axes
     lines = {line.get_label(): line for line in loss.get_lines()}
-    assert list(lines) == ["update", "training, smoothed", "validation"]
+    assert list(lines) == ["update", "training, running mean", "validation"]
     assert list(lines["update"].get_ydata()) == [event["loss"] for event in STEPS]
     assert list(lines["validation"].get_xdata()) == [0, 6, 12]
     assert list(lines["validation"].get_ydata()) == [3.0, 2.0, 2.5]
-    smooth = lines["training, smoothed"].get_ydata()  # the mean of an update and three before it
+    smooth = lines[
+        "training, running mean"
+    ].get_ydata()  # the mean of an update and three before it
     assert smooth[0] == 3.0
     assert smooth[9] == pytest.approx((3 / 7 + 3 / 8 + 3 / 9 + 3 / 10) / 4)
     bleu, chrf, best = scores.get_lines()

@@ -99,3 +99,12 @@ def test_a_configuration_that_transformers_does_not_know() -> None:
     assert caught.value.expected == (
         "Expected model_type and the fields of that type's transformers configuration."
     )
+
+
+def test_a_saved_model_can_be_read_by_others(marian: Path, tmp_path: Path) -> None:
+    save_model(load_seq2seq(marian), marian, tmp_path)
+
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    assert {"source.spm", "vocab.json", "generation_config.json"} <= {
+        path.name for path in tmp_path.iterdir()
+    }

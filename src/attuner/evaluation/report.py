@@ -60,7 +60,7 @@ def _draw_loss(
             sum(e["loss"] for e in steps[max(0, i - width) : i + 1]) / (i - max(0, i - width) + 1)
             for i in range(len(steps))
         ]
-        axes.plot(xs, smooth, color="#444444", linewidth=1.4, label="training, smoothed")
+        axes.plot(xs, smooth, color="#444444", linewidth=1.4, label="training, running mean")
     points = [event for event in scored if "loss" in event["scores"]]
     axes.plot(
         [e["epoch"] for e in points],

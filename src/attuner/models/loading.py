@@ -185,6 +185,8 @@ def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
     """Write a model folder: safetensors, configuration, generation settings, tokenizer."""
     with _quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)  # safetensors writes 0600: colleagues could not read a shared folder
     for pattern in TOKENIZER_FILES:
         for path in sorted(tokenizer_folder.glob(pattern)):
             shutil.copyfile(path, folder / path.name)

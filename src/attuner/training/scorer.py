@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attuner.data.splitting import normalised
 from attuner.training.events import Compared, Comparison, Evaluated, Event, Progressed
 from attuner.training.folder import write_lines
 from attuner.training.scoring import (
@@ -166,15 +167,17 @@ class Scorer:
 
         examples = self._parts[self.final].examples
         gains = sentence_gains(before, after, [example.references for example in examples])
-        order = sorted(range(len(gains)), key=lambda index: -gains[index])
+        nearer = sorted((i for i, gain in enumerate(gains) if gain > 0), key=lambda i: -gains[i])
+        shown: dict[str, int] = {}
+        for i in nearer:  # "Open..." and "Open…" once
+            shown.setdefault(normalised(examples[i].source), i)
         return Compared(
             rows=tuple(
                 Comparison(examples[i].source, before[i], after[i], examples[i].references[0])
-                for i in order[:_SHOWN]
-                if gains[i] > 0
+                for i in list(shown.values())[:_SHOWN]
             ),
             num_examples=len(gains),
             num_changed=sum(old != new for old, new in zip(before, after, strict=True)),
-            num_nearer=sum(gain > 0 for gain in gains),
+            num_nearer=len(nearer),
             num_further=sum(gain < 0 for gain in gains),
         )
