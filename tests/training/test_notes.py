@@ -12,8 +12,9 @@ from lessons import Tune
 
 from attuner.errors import DataError, ModelError, RunError
 from attuner.recipe import Recipe
+from attuner.recipe_loading import load_recipe
 from attuner.training.check import check
-from attuner.training.data import hub_data
+from attuner.training.data import hub_data, prepare_data
 from attuner.training.events import Event, Noted, Planned, Progressed, Saved
 from attuner.training.run import train
 from attuner.training.setup import load_model
@@ -228,3 +229,18 @@ def test_sources_on_the_hub_are_recorded_with_their_revision(lesson_recipe: Buil
     assert hub_data(recipe) == [
         {"id": "Helsinki-NLP/kde4", "config": "en-fr", "revision": "abc", "split": "train"}
     ]
+
+
+def test_the_columns_that_were_taken_are_shown(tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    rows = [f"{n},Open {n},Ouvrir {n}" for n in range(10)]
+    table.write_text("\n".join(["id,english,fr", *rows]), encoding="utf-8")
+    recipe = load_recipe(
+        None,
+        [
+            "task={name: translation, source: en, target: fr}", "model=embedded:en-fr",
+            f"data.train={table}", "data.train[0].columns={source: english}",
+        ],
+    )  # fmt: skip
+
+    assert prepare_data(recipe).notes[0] == f"Columns   english → fr in {table}"

@@ -101,6 +101,7 @@ class Asked:
         weight: Weight of every unit.
         faults: Where bad entries go.
         options: How the options that messages advise are typed: see `recipe_options`.
+        columns_found: Where readers of tables note the columns that they took, by file.
     """
 
     source_language: str
@@ -110,6 +111,7 @@ class Asked:
     weight: float = 1.0
     faults: Faults = field(default_factory=Faults)
     options: Mapping[str, str] = field(default_factory=recipe_options)
+    columns_found: dict[str, str] = field(default_factory=dict)
 
     def typed(self, option: str, value: str) -> str:
         """What to type to give an option a value: `data.train[0].encoding=cp1252`."""

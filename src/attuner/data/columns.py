@@ -72,6 +72,7 @@ def find_columns(
             "The two sides stand in different columns.",
             f"Set {_typed_columns(found, asked)}",
         )
+    asked.columns_found[file] = f"{'.'.join(source)} → {'.'.join(target)}"
     return Columns(source, target)
 
 

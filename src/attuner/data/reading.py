@@ -62,6 +62,7 @@ def read_units(
     weight: float = 1.0,
     skipped: Counter[str] | None = None,
     options: Mapping[str, str] | None = None,
+    columns_found: dict[str, str] | None = None,
 ) -> Iterator[Unit]:
     """Read all entries of a source, also untranslated, fuzzy and obsolete ones.
 
@@ -80,6 +81,7 @@ def read_units(
         skipped: Where entries that a reader must leave out are counted, by reason.
         options: How the options that messages advise are typed; those of the recipe's first
             training source where not given. See `recipe_options`.
+        columns_found: Where the columns that were taken are noted, by file, as `en → fr`.
 
     Yields:
         Units, in the order of the files (sorted by path) and of their entries.
@@ -91,7 +93,10 @@ def read_units(
     options = recipe_options() if options is None else options
     skip = options["bad_entries"].format("skip")
     faults = Faults(bad_entries, Counter() if skipped is None else skipped, skip)
-    asked = Asked(source_language, target_language, columns, encoding, weight, faults, options)
+    found = {} if columns_found is None else columns_found
+    asked = Asked(
+        source_language, target_language, columns, encoding, weight, faults, options, found
+    )
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")
         yield from read_hub(name, asked, config=config, revision=revision, split=split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from attuner.data.asked import recipe_options
@@ -30,9 +31,10 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
         DataError: A source cannot be read, or too little is left of it.
     """
     skipped: Counter[str] = Counter()
+    columns: dict[str, str] = {}
     data, split = recipe.data, recipe.data.split
     parts = {
-        part: None if sources is None else _units(recipe, part, sources, skipped)
+        part: None if sources is None else _units(recipe, part, sources, skipped, columns)
         for part, sources in (
             ("train", data.train),
             ("validation", data.validation),
@@ -41,7 +43,7 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
     }
     train = parts["train"]
     assert train is not None
-    return prepare(
+    prepared = prepare(
         _watched(train, progress) if progress else train,
         parts["validation"],
         parts["test"],
@@ -55,10 +57,30 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
         evaluation_subset=_n_and_seed(data.evaluation_subset),
         skipped=skipped,
     )
+    return replace(prepared, notes=(*_column_notes(columns), *prepared.notes))
+
+
+def _column_notes(columns: dict[str, str]) -> list[str]:
+    """Which columns of which tables were taken, a line for each pair of columns.
+
+    >>> _column_notes({"a.csv": "en → fr", "b.csv": "en → fr", "c.csv": "english → french"})
+    ['Columns   en → fr in a.csv and 1 more', 'Columns   english → french in c.csv']
+    """
+    files: dict[str, list[str]] = {}
+    for file, pair in columns.items():
+        files.setdefault(pair, []).append(file)
+    return [
+        f"Columns   {pair} in {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "")
+        for pair, names in files.items()
+    ]
 
 
 def _units(
-    recipe: Recipe, part: str, sources: Sequence[Source], skipped: Counter[str]
+    recipe: Recipe,
+    part: str,
+    sources: Sequence[Source],
+    skipped: Counter[str],
+    columns_found: dict[str, str],
 ) -> Iterator[Unit]:
     """The units of all sources, one after the other."""
     for index, source in enumerate(sources):
@@ -76,6 +98,7 @@ def _units(
             bad_entries=recipe.data.bad_entries,
             skipped=skipped,
             options=recipe_options(f"data.{part}[{index}]"),
+            columns_found=columns_found,
         )
 
 
