@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -337,11 +336,11 @@ def translate(
 ) -> None:
     """Translate a text, a text file or standard input."""
     from attuner.inference.translator import load
-    from attuner.text_streams import text_batches, write_json
+    from attuner.text_streams import output_file, text_batches, write_json
 
     batches = text_batches(text, output)
     translator = load(model)
-    with _output(output) as file:
+    with output_file(output) as file:
         for batch in batches:
             for before, after in zip(batch, translator.translate(batch), strict=True):
                 if as_json:
@@ -417,27 +416,3 @@ def _print_json(value: Any) -> None:
     from attuner.text_streams import write_json
 
     write_json(value, sys.stdout)
-
-
-@contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
-    """The file to write results into, or standard output.
-
-    The file takes its name when all is written: a failure in between leaves the old one.
-    """
-    if path is None:
-        yield sys.stdout
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        file = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror}.", "--output names a file that can be written."
-        ) from error
-    try:
-        with file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -158,3 +159,30 @@ def write_json(value: Mapping[str, Any], file: TextIO) -> None:
 def _plain(value: Any) -> Any:
     """What JSON has no word for: NumPy's numbers, paths."""
     return value.item() if hasattr(value, "item") else str(value)
+
+
+@contextmanager
+def output_file(path: Path | None) -> Iterator[TextIO]:
+    """The file to write results into, or standard output.
+
+    The file takes its name when all is written: a failure in between leaves the old one.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        file = partial.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}.", "--output names a file that can be written."
+        ) from error
+    try:
+        with file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,8 +242,6 @@ def _is_out_of_patience(state: LoopState, settings: Settings) -> bool:
 
 def _synced(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
     """Exchange gradients between processes once an update: after its last micro-batch."""
-    from contextlib import nullcontext
-
     return nullcontext() if is_last else accelerator.no_sync(model)
 
 
