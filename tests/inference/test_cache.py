@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from attuner.inference.cache import cache_folder, cached_engine, engine_key
+from attuner.cache_folder import cache_folder
+from attuner.inference.cache import cached_engine, engine_key
 from attuner.models.codec import load_codec
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, linear
 
-from attuner.models.objective import LinearCrossEntropy
+from attuner.models.objective import LinearCrossEntropy, Lookups
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
@@ -24,7 +24,7 @@ def test_loss_and_gradients_do_not_depend_on_chunks(
         linear(hidden, weight, bias), labels, label_smoothing=smoothing, reduction="sum"
     )
     wanted = torch.autograd.grad(expected * 0.5, (hidden, weight))
-    loss = LinearCrossEntropy.apply(hidden, weight, bias, labels, smoothing, chunk)
+    loss = LinearCrossEntropy.apply(hidden, weight, bias, labels, smoothing, chunk, Lookups())
     found = torch.autograd.grad(loss * 0.5, (hidden, weight))
 
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
@@ -36,7 +36,9 @@ def test_bf16_stays_near_fp32() -> None:
     hidden, weight = torch.randn(64, 32), torch.randn(300, 32) / 6
     labels = torch.randint(300, (64,))
     exact = cross_entropy(hidden @ weight.t(), labels, reduction="sum")
-    loss = LinearCrossEntropy.apply(hidden.bfloat16(), weight.bfloat16(), None, labels, 0.0, 1024)
+    loss = LinearCrossEntropy.apply(
+        hidden.bfloat16(), weight.bfloat16(), None, labels, 0.0, 1024, Lookups()
+    )
 
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=2e-3)

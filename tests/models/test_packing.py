@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from attuner.models.packing import layout
+from attuner.models.layout import layout
 
 
 def test_positions_restart_with_each_sequence() -> None:
@@ -15,8 +15,8 @@ def test_positions_restart_with_each_sequence() -> None:
 def test_rows_come_in_few_lengths_so_that_kernels_are_reused() -> None:
     packed = layout(torch.tensor([60, 70]), torch.tensor([1, 3]))
 
-    assert packed.source_positions.shape == (1, 192)
-    assert packed.target_positions.shape == (1, 64)
+    assert packed.source_positions.shape == (1, 144)
+    assert packed.target_positions.shape == (1, 16)
     assert not packed.source_positions[0, 130:].any()
 
 

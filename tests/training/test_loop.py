@@ -321,6 +321,6 @@ def test_preparing_for_bf16_leaves_the_model_s_own_forward_in_fp32(marian: Path)
     features = tiny_features(4)
     with task.prepared(model):
         exact = token_loss(wrapped, task, features, CPU)
-        rounded = token_loss(wrapped, task, features, CPU, autocast=accelerator.autocast)
+        rounded = token_loss(wrapped, task, features, CPU, computing=accelerator.autocast)
     assert rounded != exact
     assert rounded == pytest.approx(exact, rel=0.02)

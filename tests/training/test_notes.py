@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lessons import Tune
 
 from attuner.errors import DataError, ModelError, RunError
@@ -187,7 +188,8 @@ def test_a_diverged_run_is_not_delivered(
 
     def spoil(event: Event) -> None:
         if isinstance(event, Saved):
-            models[0].get_output_embeddings().weight.data.fill_(float("inf"))
+            with torch.no_grad():
+                models[0].get_output_embeddings().weight.fill_(float("inf"))
 
     monkeypatch.setattr("attuner.training.setup.load_model", load)
     with pytest.raises(RunError) as caught:

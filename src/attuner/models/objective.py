@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attuner.models.packing import ROW_MULTIPLE, filled_up
+from attuner.kernels import native
+from attuner.models.layout import num_filling
 
 IGNORED = -100
+# Logits that are held at a time: in bf16 128 MB.
+_MAX_LOGITS = 2**26
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -36,6 +39,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         labels: Tensor,
         smoothing: float,
         chunk: int,
+        lookups: Lookups,
     ) -> Tensor:
         """Compute the loss.
 
@@ -47,47 +51,134 @@ class LinearCrossEntropy(torch.autograd.Function):
             labels: (N,) int64; rows with -100 count nothing.
             smoothing: Share of the target spread evenly over the vocabulary (Szegedy et al. 2016).
             chunk: Rows of logits to hold at a time.
+            lookups: Embeddings that share `weight`, and add their gradients to this one's.
 
         Returns:
             The loss, a scalar, fp32, in nats.
         """
         needs_grad = any(ctx.needs_input_grad)
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
-        # The gradient is summed over chunks: in fp32, else small ones would be lost.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
+        grad_weight: Tensor | None = None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
-            logits = (hidden[rows] @ weight.t()).float()
-            if bias is not None:
-                logits += bias
-            real = labels[rows, None] != IGNORED
-            target = labels[rows, None].clamp(min=0)
-            norm = logits.logsumexp(1, keepdim=True)
-            total += ((norm - logits.gather(1, target)) * real).sum() * (1 - smoothing)
-            if smoothing:
-                total += ((norm - logits.mean(1, keepdim=True)) * real).sum() * smoothing
-            if grad_hidden is None or grad_weight is None:
+            logits = hidden[rows] @ weight.t()
+            loss, grad = _cross_entropy(logits, bias, labels[rows], smoothing, needs_grad)
+            total += loss
+            if grad_hidden is None:
                 continue
-            grad = logits.sub_(norm).exp_()
-            if smoothing:
-                grad -= smoothing / logits.shape[1]
-            grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1))
-            grad = grad.mul_(real).to(hidden.dtype)
             torch.mm(grad, weight, out=grad_hidden[rows])
-            grad_weight += grad.t() @ hidden[rows]
+            part = grad.t() @ hidden[rows]
+            if len(hidden) <= chunk:
+                grad_weight = part
+            elif grad_weight is None:
+                grad_weight = part.float()  # a sum over chunks: in bf16 small terms would be lost
+            else:
+                grad_weight += part
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight.dtype)
         ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.lookups = lookups
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        """Scale the gradients found in the forward pass."""
+        """Scale the gradients found in the forward pass, in place: they are used once."""
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, None, None, None, None
+        grad_hidden.mul_(grad)
+        grad_weight.mul_(grad)
+        ctx.lookups.collect(grad_weight)
+        return grad_hidden, grad_weight, None, None, None, None, None
+
+
+def _cross_entropy(
+    logits: Tensor, bias: Tensor | None, labels: Tensor, smoothing: float, with_grad: bool
+) -> tuple[Tensor, Tensor]:
+    """The summed loss of a chunk, and its gradient by the logits, which are spoilt; (N, V)."""
+    kernels = native()
+    if kernels is not None and kernels.can_take(logits):
+        losses = kernels.cross_entropy_(
+            logits,
+            labels.contiguous(),
+            None if bias is None else bias.float().contiguous(),
+            ignored=IGNORED,
+            smoothing=smoothing,
+            with_grad=with_grad,
+        )
+        return losses.sum(), logits
+    dtype = logits.dtype
+    logits = logits.float()
+    if bias is not None:
+        logits += bias
+    real = labels[:, None] != IGNORED
+    target = labels[:, None].clamp(min=0)
+    norm = logits.logsumexp(1, keepdim=True)
+    loss = ((norm - logits.gather(1, target)) * real).sum() * (1 - smoothing)
+    if smoothing:
+        loss += ((norm - logits.mean(1, keepdim=True)) * real).sum() * smoothing
+    if not with_grad:
+        return loss, logits
+    grad = logits.sub_(norm).exp_()
+    if smoothing:
+        grad -= smoothing / logits.shape[1]
+    grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1))
+    return loss, grad.mul_(real).to(dtype)
+
+
+class Lookups:
+    """The embedding lookups of one forward whose weight is the output layer's, too.
+
+    Each would make a gradient of the vocabulary's full size, for autograd to add up. Instead
+    each adds its few rows to the output layer's gradient, which the backward pass makes first.
+    """
+
+    def __init__(self) -> None:
+        self._pending = 0
+        self._grad: Tensor | None = None
+
+    def expect(self) -> None:
+        """Count a lookup that will add its rows."""
+        self._pending += 1
+
+    def collect(self, grad: Tensor) -> None:
+        """Take the output layer's gradient, (V, D), until the last lookup has added to it."""
+        self._grad = grad if self._pending else None
+
+    def add(self, rows: Tensor, ids: Tensor) -> None:
+        """Add gradients (U, D) of the embedding's rows `ids` (U,), each id once."""
+        assert self._grad is not None
+        self._grad[ids] += rows.to(self._grad.dtype)
+        self._pending -= 1
+        if not self._pending:  # autograd takes the tensor over only where nobody else holds it
+            self._grad = None
+
+
+class _Lookup(torch.autograd.Function):
+    """Embedding lookup, (...) ids → (..., D), whose gradient goes through `Lookups`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, ids: Tensor, padding: int | None, lookups: Lookups
+    ) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.padding, ctx.lookups = padding, lookups
+        lookups.expect()
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
+        (ids,) = ctx.saved_tensors
+        unique, places = ids.view(-1).unique(return_inverse=True)
+        rows = grad.new_zeros(len(unique), grad.shape[-1], dtype=torch.float32)
+        rows.index_add_(0, places, grad.reshape(-1, grad.shape[-1]).float())
+        if ctx.padding is not None:
+            rows[unique == ctx.padding] = 0
+        ctx.lookups.add(rows, unique)
+        return None, None, None, None
 
 
 @contextmanager
-def loss_in_forward(model: nn.Module, *, chunk: int = 1024) -> Iterator[None]:
+def loss_in_forward(model: nn.Module) -> Iterator[None]:
     """Let `model` take `targets=` and `label_smoothing=`, and return the summed loss.
 
     Inside the block `model(..., targets=labels).loss` is the sum (not the mean) of the
@@ -100,23 +191,33 @@ def loss_in_forward(model: nn.Module, *, chunk: int = 1024) -> Iterator[None]:
     def take_targets(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         call["targets"] = kwargs.pop("targets")
         call["smoothing"] = kwargs.pop("label_smoothing", 0.0)
+        call["lookups"] = Lookups()
         return args, kwargs
+
+    def look_up(layer: nn.Embedding, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not (_is_trained(layer.weight) and layer.weight is output_layer.weight):
+            return output
+        found: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
+            layer.weight, args[0], layer.padding_idx, call["lookups"]
+        )
+        return found
 
     def compute(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         hidden, targets = args[0], call["targets"]
         kept = targets != IGNORED
         rows, targets = hidden[kept], targets[kept]
-        # To a multiple again, for the same reason as packed rows.
-        rows = F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE))
-        targets = filled_up(targets, IGNORED)
-        weight = layer.weight
+        # To a length that comes again, for the same reason as packed rows.
+        rows = F.pad(rows, (0, 0, 0, num_filling(len(rows))))
+        targets = F.pad(targets, (0, num_filling(len(targets))), value=IGNORED)
+        weight: Any = layer.weight
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
             rows, weight = rows.to(dtype), weight.to(dtype)
         with torch.autocast(hidden.device.type, enabled=False):
             call["loss"] = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-                rows, weight, _bias(model, layer), targets, call["smoothing"], chunk
-            )
+                rows, weight, _bias(model, layer), targets, call["smoothing"],
+                max(1, _MAX_LOGITS // len(weight)), call["lookups"],
+            )  # fmt: skip
         return (hidden[:, :0],)
 
     def hand_out(_: nn.Module, __: Any, output: Any) -> Any:
@@ -127,12 +228,26 @@ def loss_in_forward(model: nn.Module, *, chunk: int = 1024) -> Iterator[None]:
         model.register_forward_pre_hook(take_targets, with_kwargs=True),
         output_layer.register_forward_pre_hook(compute),
         model.register_forward_hook(hand_out),
+        *(
+            module.register_forward_hook(look_up)
+            for module in model.modules()
+            if type(module) is nn.Embedding  # others may scale what they look up
+        ),
     ]
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _is_trained(weight: Tensor) -> bool:
+    """Whether gradients are wanted and go straight to the weight, not to a copy by autocast."""
+    return (
+        weight.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.is_autocast_enabled(weight.device.type)
+    )
 
 
 def _bias(model: nn.Module, output_layer: nn.Module) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from attuner.data.features import Ints, SequencePairs, TokenColumn
+from attuner.models.dropout import FastDropout
+from attuner.models.layout import filled_up, layout, to_device
 from attuner.models.objective import IGNORED, loss_in_forward
-from attuner.models.packing import can_pack, filled_up, layout, packing, to_device
+from attuner.models.packing import can_pack, packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +156,8 @@ class TranslationTask:
         Label smoothing applies while the model trains, not while it is evaluated.
         """
         smoothing = self._label_smoothing if model.training else 0.0
-        output = model(**batch, use_cache=False, label_smoothing=smoothing)
+        with FastDropout() if model.training else nullcontext():
+            output = model(**batch, use_cache=False, label_smoothing=smoothing)
         return output.loss  # type: ignore[no-any-return]
 
 

@@ -13,7 +13,6 @@ from attuner.data.preparation import Prepared
 from attuner.training.events import Event, Noted, Progressed, Stepped
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import nn
 
     from attuner.data.batching import BatchPlan
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from attuner.models.codec import TextCodec
     from attuner.recipe import Recipe
     from attuner.tasks.translation import TranslationTask
-    from attuner.training.setup import Origin
+    from attuner.training.setup import Device, Origin
 
 # The first update also allocates memory and fills caches: it is not timed.
 _UPDATES = 4
@@ -87,22 +86,22 @@ def measure_cost(
     setup.set_seeds(recipe.training.seed)
     features, _, _ = encode_parts(recipe, prepared, origin.codec, emit)
     model = setup.load_model(recipe, origin)
-    accelerator, precision = setup.build_accelerator(
+    device = setup.build_device(
         recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
     )
     task = TranslationTask(model, label_smoothing=recipe.training.label_smoothing)
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
     a_translation = _seconds_a_translation(recipe, model, origin.codec, prepared)
-    steps = _timed_steps(recipe, model, features, task, plan, accelerator, num_steps, emit)
+    steps = _timed_steps(recipe, model, features, task, plan, device, num_steps, emit)
     seconds, tokens = sum(s for s, _ in steps), sum(t for _, t in steps)
     mean_tokens = features.target.lengths.sum() / max(1, plan.num_updates(1))
     seconds_a_step = seconds / max(1, tokens) * float(mean_tokens)
     return Cost(
         num_steps=num_steps,
         batch=setup.describe_batch(recipe),
-        device=str(accelerator.device),
-        precision=precision,
+        device=str(device.accelerator.device),
+        precision=device.precision,
         batches=task.batches,
         num_parameters=setup.num_parameters(model),
         measured_steps=len(steps),
@@ -110,7 +109,7 @@ def measure_cost(
         training_seconds=seconds_a_step * num_steps,
         evaluation_seconds=a_translation
         * _num_translations(recipe, prepared, num_steps, plan.num_epochs(num_steps)),
-        peak_memory_bytes=_peak_memory_bytes(accelerator.device.type),
+        peak_memory_bytes=_peak_memory_bytes(device.accelerator.device.type),
         notes=tuple(notes),
     )
 
@@ -121,7 +120,7 @@ def _timed_steps(
     features: SequencePairs,
     task: TranslationTask,
     plan: BatchPlan,
-    accelerator: Accelerator,
+    device: Device,
     num_steps: int,
     emit: Callable[[Event], None],
 ) -> list[tuple[float, int]]:
@@ -134,7 +133,9 @@ def _timed_steps(
         raw_model,
         learning_rate=recipe.training.learning_rate,
         weight_decay=recipe.training.weight_decay,
+        computes_in=device.computes_in,
     )
+    accelerator = device.accelerator
     model, prepared = setup.prepare(accelerator, raw_model, optimizer)
     timed: list[tuple[float, int]] = []
     with task.prepared(raw_model):

@@ -24,10 +24,12 @@ from attuner.training.optimizer import learning_rate_at
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
     from torch import Tensor
 
     from attuner.data.features import Ints
     from attuner.tasks.task import Batch
+    from attuner.training.adamw import AdamW
 
 # Scores of which less is better.
 FALLING = frozenset({"loss"})
@@ -94,7 +96,7 @@ Save = Callable[[LoopState, bool], Path]
 
 def train_loop(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AcceleratedOptimizer,
     plan: BatchPlan,
     accelerator: Accelerator,
     *,
@@ -109,7 +111,7 @@ def train_loop(
 
     Args:
         model: As `accelerator.prepare` returned it.
-        optimizer: Likewise.
+        optimizer: Likewise, around an `AdamW`.
         plan: The order of updates.
         accelerator: Device, precision, processes.
         collate: Rows of a micro-batch → tensors.
@@ -135,7 +137,7 @@ def train_loop(
         update = next(updates)
         rate = _set_learning_rate(optimizer, state.step, settings)
         loss_sum, norm = _gradient(
-            model, accelerator, update, collate, loss, settings.max_grad_norm
+            model, optimizer, accelerator, update, collate, loss, settings.max_grad_norm
         )
         _require_finite(loss_sum, norm, state.step + 1, rate, settings, accelerator)
         optimizer.step()
@@ -184,30 +186,38 @@ def train_loop(
 
 def _gradient(
     model: nn.Module,
+    optimizer: AcceleratedOptimizer,
     accelerator: Accelerator,
     update: Update,
     collate: Callable[[Ints], Batch],
     loss: Callable[[nn.Module, Batch], Tensor],
     max_grad_norm: float,
 ) -> tuple[float, float]:
-    """Leave an update's clipped gradient in the parameters; returns the summed loss and its norm.
+    """Leave an update's clipped gradient with the optimizer; returns the summed loss and its norm.
 
     Both are over all processes. The gradient is that of the mean over the update's real target
     tokens, whatever it was cut into. Processes average their gradients, hence the factor.
     """
+    weights: AdamW = optimizer.optimizer
     scale = accelerator.num_processes / update.num_target_tokens
     total = torch.zeros((), device=accelerator.device)
     last = len(update.micro_batches) - 1
-    for number, rows in enumerate(update.micro_batches):
-        is_empty = len(rows) == 0
-        batch = collate(update.rows[:1] if is_empty else rows)
-        with _synced(accelerator, model, number == last):
-            with accelerator.autocast():
-                summed = loss(model, batch) * (0.0 if is_empty else 1.0)
-            accelerator.backward(summed * scale)
-        total += summed.detach()
-    norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or float("inf"))
-    return float(accelerator.reduce(total, "sum")), float(norm)
+    with weights.computing():
+        for number, rows in enumerate(update.micro_batches):
+            is_empty = len(rows) == 0
+            batch = collate(update.rows[:1] if is_empty else rows)
+            with _synced(accelerator, model, number == last):
+                with accelerator.autocast():
+                    summed = loss(model, batch) * (0.0 if is_empty else 1.0)
+                accelerator.backward(summed * scale)
+            weights.collect()
+            total += summed.detach()
+    limit = max_grad_norm or float("inf")
+    if accelerator.scaler is None:
+        norm = weights.clip(limit)
+    else:  # which has scaled the gradient, and scales it back first
+        norm = float(accelerator.clip_grad_norm_(model.parameters(), limit))
+    return float(accelerator.reduce(total, "sum")), norm
 
 
 def _require_finite(
@@ -245,7 +255,7 @@ def _synced(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
     return nullcontext() if is_last else accelerator.no_sync(model)
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: Settings) -> float:
+def _set_learning_rate(optimizer: AcceleratedOptimizer, step: int, settings: Settings) -> float:
     rate = learning_rate_at(
         step,
         peak=settings.learning_rate,

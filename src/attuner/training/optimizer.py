@@ -5,22 +5,33 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from attuner.training.adamw import AdamW
+
 
 def build_optimizer(
-    model: nn.Module, *, learning_rate: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """Fused AdamW with bias correction (Loshchilov and Hutter 2019).
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    computes_in: torch.dtype | None = None,
+) -> AdamW:
+    """AdamW for all trained parameters; biases and norms (one dimension) are not decayed.
 
-    Biases and norms (parameters of one dimension) are not decayed.
+    Args:
+        model: Its weights are fp32.
+        learning_rate: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        computes_in: Type of the copies that forward and backward use; see `AdamW`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim > 1]
     vectors = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return AdamW(groups, learning_rate=learning_rate, computes_in=computes_in, frozen=frozen)
 
 
 def learning_rate_at(

@@ -151,18 +151,22 @@ class _Job:
         for note in parts.notes(self.recipe, self.line_counts, "validation" in self.parts):
             self.emit(Noted(note))
         self.raw_model = setup.load_model(self.recipe, self.origin)
-        self.accelerator, self.precision = setup.build_accelerator(self.recipe, self.emit)
+        device = setup.build_device(self.recipe, self.emit)
+        self.accelerator, self.precision = device.accelerator, device.precision
         self.task = TranslationTask(self.raw_model, label_smoothing=options.label_smoothing)
         self.plan = setup.build_plan(self.recipe, self.features, is_packed=self.task.is_packed)
         keep_pad_row_zero(self.raw_model)
         optimizer = build_optimizer(
-            self.raw_model, learning_rate=options.learning_rate, weight_decay=options.weight_decay
+            self.raw_model,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            computes_in=device.computes_in,
         )
         self.model, self.optimizer = setup.prepare(self.accelerator, self.raw_model, optimizer)
         self.store = CheckpointStore(
             self.folder.checkpoints,
             self.raw_model,
-            self.optimizer.optimizer,
+            optimizer,
             scaler=self.accelerator.scaler,
             keep=options.keep_checkpoints,
             emit=self.emit,
@@ -175,7 +179,7 @@ class _Job:
             self.parts,
             setup.generation_options(self.recipe),
             device=self.accelerator.device,
-            autocast=self.accelerator.autocast,
+            computing=optimizer.computing if device.computes_in else self.accelerator.autocast,
             batch_examples=self.recipe.generation.batch_examples,
             translations=self.folder.translations,
             emit=self.emit,

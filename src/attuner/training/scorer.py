@@ -43,7 +43,7 @@ class Scorer:
         parts: What is scored, by name.
         options: How to generate.
         device: Where the model is.
-        autocast: Makes the block that a forward of the token loss runs in.
+        computing: Makes the block that a forward of the token loss runs in.
         batch_examples: Rows in one forward of the token loss.
         translations: The file that the final part's translations are kept in.
         emit: Is told of progress and results.
@@ -59,7 +59,7 @@ class Scorer:
         options: GenerationOptions,
         *,
         device: torch.device,
-        autocast: Callable[[], AbstractContextManager[None]],
+        computing: Callable[[], AbstractContextManager[None]],
         batch_examples: int,
         translations: Path,
         emit: Callable[[Event], None],
@@ -71,7 +71,7 @@ class Scorer:
         self._parts = parts
         self._options = options
         self._device = device
-        self._autocast = autocast
+        self._computing = computing
         self._batch_examples = batch_examples
         self._translations = translations
         self._emit = emit
@@ -127,7 +127,7 @@ class Scorer:
                 part.features,
                 self._device,
                 batch_examples=self._batch_examples,
-                autocast=self._autocast,
+                computing=self._computing,
             )
             found = self._generate(name)
         return (with_loss(found.scores, loss), found.signatures), found.predictions

@@ -49,7 +49,7 @@ def token_loss(
     device: torch.device,
     *,
     batch_examples: int = 64,
-    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    computing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> float:
     """Mean cross-entropy over all real target tokens, in nats; every row counts once.
 
@@ -59,7 +59,7 @@ def token_loss(
         features: The rows.
         device: Where the model is.
         batch_examples: Rows in one forward; they are sorted by length, the result is the same.
-        autocast: Makes the block that a forward runs in: the precision of the matrix products.
+        computing: Makes the block that a forward runs in: the precision of the matrix products.
     """
     was_training = model.training
     model.eval()
@@ -69,7 +69,7 @@ def token_loss(
         with torch.no_grad():
             for start in range(0, len(order), batch_examples):
                 batch = task.collate(features, order[start : start + batch_examples], device)
-                with autocast():
+                with computing():
                     total += float(task.loss(model, batch))
     finally:
         model.train(was_training)

@@ -14,6 +14,7 @@ from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
 from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
+from attuner.training.memory import reuse_freed_memory
 from attuner.training.scoring import GenerationOptions
 
 if TYPE_CHECKING:
@@ -83,7 +84,23 @@ def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
     return new_seq2seq(options.config, seed=recipe.training.seed, dropout=options.dropout)
 
 
-def build_accelerator(recipe: Recipe, emit: Emit) -> tuple[Accelerator, str]:
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a run computes on, and in which number format.
+
+    Attributes:
+        accelerator: Device, mixed precision, processes.
+        precision: `fp32`, `bf16` or `fp16`.
+        computes_in: On a processor in bf16: the type of the copies of the weights that forward
+            and backward use. Elsewhere None: autocast rounds as it goes.
+    """
+
+    accelerator: Accelerator
+    precision: str
+    computes_in: torch.dtype | None
+
+
+def build_device(recipe: Recipe, emit: Emit) -> Device:
     """Device and precision, chosen automatically where the recipe does not say.
 
     Raises:
@@ -107,8 +124,12 @@ def build_accelerator(recipe: Recipe, emit: Emit) -> tuple[Accelerator, str]:
         emit(Noted(note))
     # accelerate keeps its state for the whole process; a second run may want another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
-    mixed = "no" if precision == "fp32" else precision
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed), precision
+    has_copies = device.type == "cpu" and precision == "bf16"
+    if device.type == "cpu":
+        reuse_freed_memory()
+    mixed = "no" if precision == "fp32" or has_copies else precision
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+    return Device(accelerator, precision, torch.bfloat16 if has_copies else None)
 
 
 def prepare(

@@ -1,0 +1,255 @@
+"""Own kernels for training on a processor: optional, with the same results as torch's operations.
+
+`native()` gives them where a C++ compiler is found and `ATTUNER_KERNELS` is not `none`; callers
+go on with torch's operations where it gives None. They take contiguous tensors in bf16 or fp32
+on the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@cache
+def native() -> Kernels | None:
+    """The kernels, compiled for this processor at their first use; None where there are none."""
+    from attuner.kernels.build import load_library
+
+    if os.environ.get("ATTUNER_KERNELS", "auto") == "none":
+        return None
+    library = load_library()
+    return None if library is None else Kernels(library)
+
+
+class _Packed(ctypes.Structure):
+    """`Packed` of kernels.cpp."""
+
+    _fields_ = (
+        ("query_starts", ctypes.c_void_p),
+        ("key_starts", ctypes.c_void_p),
+        ("sequences", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("head_size", ctypes.c_int64),
+        ("query_stride", ctypes.c_int64),
+        ("key_stride", ctypes.c_int64),
+        ("value_stride", ctypes.c_int64),
+        ("queries", ctypes.c_int64),
+        ("scale", ctypes.c_float),
+        ("causal", ctypes.c_int),
+    )
+
+
+_P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "cross_entropy": (_P, _P, _P, _P, _I, _I, _I, _F, ctypes.c_int),
+    "adamw": (_P, _P, _P, _P, _P, _I, *(_F,) * 8),
+    "sum_of_squares": (_P, _I),
+    "dropout": (_P, _P, _I, _I, _F),
+    "attention_forward": (_P, _P, _P, _P, _P, ctypes.POINTER(_Packed), _I, _F),
+    "attention_backward": (*(_P,) * 9, ctypes.POINTER(_Packed), _I, _F),
+}
+
+MAX_HEAD_SIZE = 256
+
+
+class Kernels:
+    """The functions of kernels.cpp on tensors."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._functions: dict[tuple[str, str], Any] = {}
+        for name, arguments in _SIGNATURES.items():
+            for kind, dtype in (("float", "torch.float32"), ("bf16", "torch.bfloat16")):
+                function = getattr(library, f"{name}_{kind}")
+                function.argtypes = arguments
+                function.restype = ctypes.c_double if name == "sum_of_squares" else None
+                self._functions[name, dtype] = function
+
+    @staticmethod
+    def can_take(*tensors: Tensor) -> bool:
+        """Whether tensors are on the processor, contiguous, all in bf16 or all in fp32."""
+        dtype = tensors[0].dtype
+        return str(dtype) in ("torch.bfloat16", "torch.float32") and all(
+            tensor.device.type == "cpu" and tensor.dtype == dtype and tensor.is_contiguous()
+            for tensor in tensors
+        )
+
+    def cross_entropy_(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        bias: Tensor | None,
+        *,
+        ignored: int,
+        smoothing: float,
+        with_grad: bool,
+    ) -> Tensor:
+        """Cross-entropy of each row; the logits become the gradient of their sum, in place.
+
+        Args:
+            logits: (N, V).
+            labels: (N,) int64.
+            bias: (V,) fp32, added to the logits, or None.
+            ignored: The label whose rows count nothing.
+            smoothing: Share of the target spread over the vocabulary.
+            with_grad: Whether the gradient is wanted; the logits are spoilt either way.
+
+        Returns:
+            (N,) fp32, in nats.
+        """
+        losses = logits.new_empty(len(logits), dtype=_torch().float32)
+        self._call(
+            "cross_entropy", logits.dtype, logits.data_ptr(), labels.data_ptr(),
+            None if bias is None else bias.data_ptr(), losses.data_ptr(), *logits.shape,
+            ignored, smoothing, with_grad,
+        )  # fmt: skip
+        return losses
+
+    def adamw_(
+        self,
+        weights: Tensor,
+        grad: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        copy: Tensor | None,
+        *,
+        rate: float,
+        betas: tuple[float, float],
+        eps: float,
+        decay: float,
+        step: int,
+        grad_scale: float,
+    ) -> None:
+        """One AdamW update of fp32 `weights` and their moments, in place, and of their bf16 `copy`.
+
+        Args:
+            weights: fp32.
+            grad: bf16 or fp32.
+            mean: First moment, fp32.
+            square: Second moment, fp32.
+            copy: The weights in bf16, or None.
+            rate: Learning rate.
+            betas: Decay of the moments.
+            eps: Added to the root of the second moment.
+            decay: Decoupled weight decay.
+            step: Number of this update, from 1.
+            grad_scale: Factor of the gradient.
+        """
+        beta1, beta2 = betas
+        self._call(
+            "adamw", grad.dtype, weights.data_ptr(), grad.data_ptr(), mean.data_ptr(),
+            square.data_ptr(), None if copy is None else copy.data_ptr(), weights.numel(), rate,
+            beta1, beta2, eps, decay, 1 - beta1**step, 1 - beta2**step, grad_scale,
+        )  # fmt: skip
+
+    def sum_of_squares(self, tensor: Tensor) -> float:
+        """Sum of the squares of all elements."""
+        return float(self._call("sum_of_squares", tensor.dtype, tensor.data_ptr(), tensor.numel()))
+
+    def dropout(self, tensor: Tensor, *, share: float, seed: int) -> Tensor:
+        """`tensor` with that share of its numbers zero and the others scaled up.
+
+        The same seed drops the same places: the gradient is `dropout(grad, ...)`.
+        """
+        output = tensor.new_empty(tensor.shape)
+        self._call(
+            "dropout", tensor.dtype, tensor.data_ptr(), output.data_ptr(), tensor.numel(),
+            seed, share,
+        )  # fmt: skip
+        return output
+
+    def attention_forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_starts: Tensor,
+        key_starts: Tensor,
+        *,
+        causal: bool,
+        scale: float,
+        dropout: float,
+        seed: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Attention of packed sequences, each on its own.
+
+        Args:
+            query: (T, H, D).
+            key: (S, H, D).
+            value: (S, H, D).
+            query_starts: Where sequences begin in `query`, and the end of the last, (B + 1,) int32.
+            key_starts: The same for `key` and `value`.
+            causal: Whether a query sees no key after its own place.
+            scale: Factor of the scores.
+            dropout: Share of weights that are dropped.
+            seed: Of dropout.
+
+        Returns:
+            Output (T, H, D), zero behind the last sequence, and what backward wants, (H, T).
+        """
+        output = query.new_zeros(query.shape)
+        norms = query.new_zeros(query.shape[1], query.shape[0], dtype=_torch().float32)
+        self._call(
+            "attention_forward", query.dtype, query.data_ptr(), key.data_ptr(), value.data_ptr(),
+            output.data_ptr(), norms.data_ptr(),
+            _packed(query, key, query_starts, key_starts, causal, scale), seed, dropout,
+        )  # fmt: skip
+        return output, norms
+
+    def attention_backward(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        output: Tensor,
+        norms: Tensor,
+        query_starts: Tensor,
+        key_starts: Tensor,
+        *,
+        causal: bool,
+        scale: float,
+        dropout: float,
+        seed: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of query, key and value; arguments as in the forward pass."""
+        grads = tuple(tensor.new_zeros(tensor.shape) for tensor in (query, key, value))
+        self._call(
+            "attention_backward", query.dtype, grad.data_ptr(), query.data_ptr(), key.data_ptr(),
+            value.data_ptr(), output.data_ptr(), norms.data_ptr(),
+            *(tensor.data_ptr() for tensor in grads),
+            _packed(query, key, query_starts, key_starts, causal, scale), seed, dropout,
+        )  # fmt: skip
+        return grads[0], grads[1], grads[2]
+
+    def _call(self, name: str, dtype: Any, *arguments: Any) -> Any:
+        return self._functions[name, str(dtype)](*arguments)
+
+
+def _packed(
+    query: Tensor,
+    key: Tensor,
+    query_starts: Tensor,
+    key_starts: Tensor,
+    causal: bool,
+    scale: float,
+) -> Any:
+    num_queries, heads, size = query.shape
+    width = heads * size
+    return ctypes.byref(
+        _Packed(
+            query_starts.data_ptr(), key_starts.data_ptr(), len(query_starts) - 1, heads, size,
+            width, width, width, num_queries, scale, causal,
+        )
+    )  # fmt: skip
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch

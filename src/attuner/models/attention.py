@@ -1,0 +1,214 @@
+"""Attention of packed sequences: with own kernels where they are, in padded blocks elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attuner.kernels import MAX_HEAD_SIZE, native
+from attuner.models.layout import Bucket, Packed
+
+# The kernel goes through the keys one by one; longer sequences are better off with matrix products.
+_LONGEST_FOR_KERNEL = 256
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    packed: Packed,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention in which no sequence sees another; an attention function of transformers.
+
+    Args:
+        module: The attention module; `module.attuner_role` says what attends to what.
+        query: (1, H, T, D), all sequences in one row.
+        key: (1, H, S, D).
+        value: (1, H, S, D).
+        attention_mask: Not used: the layout says all.
+        scaling: Factor of the scores; 1/√D where None.
+        dropout: Share of the weights dropped.
+        packed: Where sequences begin and end.
+
+    Returns:
+        (1, T, H, D), and None for the weights.
+    """
+    role = module.attuner_role
+    asks_source, sees_source = role == "encoder", role != "decoder"
+    scaling = scaling or query.shape[-1] ** -0.5
+    if _kernel_takes(query, packed):
+        output = _native_attention(
+            query,
+            key,
+            value,
+            packed,
+            asks_source,
+            sees_source,
+            scaling,
+            dropout if module.training else 0.0,
+        )
+        return output, None
+    return _in_blocks(query, key, value, packed, asks_source, sees_source, scaling, dropout), None
+
+
+def _kernel_takes(query: Tensor, packed: Packed) -> bool:
+    return (
+        query.device.type == "cpu"
+        and query.dtype in (torch.bfloat16, torch.float32)
+        and query.shape[-1] <= MAX_HEAD_SIZE
+        and packed.longest <= _LONGEST_FOR_KERNEL
+        and native() is not None
+    )
+
+
+class _Native(torch.autograd.Function):
+    """The kernels' attention: (T, H, D) queries, (S, H, D) keys and values → (T, H, D)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        starts: tuple[Tensor, Tensor],
+        options: dict[str, Any],
+    ) -> Tensor:
+        kernels = native()
+        assert kernels is not None
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+        output, norms = kernels.attention_forward(query, key, value, *starts, **options)
+        ctx.save_for_backward(query, key, value, output, norms)
+        ctx.starts, ctx.options = starts, options
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        kernels = native()
+        assert kernels is not None
+        grads = kernels.attention_backward(
+            grad.contiguous(), *ctx.saved_tensors, *ctx.starts, **ctx.options
+        )
+        return (*grads, None, None)
+
+
+def _native_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed: Packed,
+    asks_source: bool,
+    sees_source: bool,
+    scaling: float,
+    dropout: float,
+) -> Tensor:
+    starts = tuple(
+        packed.source_starts if source else packed.target_starts
+        for source in (asks_source, sees_source)
+    )
+    options = {
+        "causal": not sees_source,
+        "scale": scaling,
+        "dropout": dropout,
+        "seed": int(torch.randint(2**31, ())) if dropout else 0,
+    }
+    rows = (row[0].transpose(0, 1) for row in (query, key, value))
+    output: Tensor = _Native.apply(*rows, starts, options)  # type: ignore[no-untyped-call]
+    return output[None]
+
+
+def _in_blocks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed: Packed,
+    asks_source: bool,
+    sees_source: bool,
+    scaling: float,
+    dropout: float,
+) -> Tensor:
+    """Attention bucket by bucket, each padded to its own longest sequence."""
+    outputs = []
+    for bucket in packed.buckets:
+        ask = _side(bucket, asks_source)
+        see = _side(bucket, sees_source)
+        q = _block(query, bucket.num, *ask)
+        k = _block(key, bucket.num, *see)
+        v = _block(value, bucket.num, *see)
+        hidden = bucket.source_is_pad if sees_source else bucket.is_future
+        block = _attend(q, k, v, hidden, scaling, dropout)
+        outputs.append(_Unpad.apply(block.transpose(1, 2).flatten(0, 1), ask[1]))  # type: ignore[no-untyped-call]
+    num_filled = query.shape[2] - sum(len(output) for output in outputs)
+    outputs.append(outputs[0].new_zeros(num_filled, *outputs[0].shape[1:]))
+    return torch.cat(outputs)[None].to(query.dtype)
+
+
+def _side(bucket: Bucket, source: bool) -> tuple[slice, Tensor, int]:
+    """The bucket's tokens on one side: where they lie, their places, the block's length."""
+    if source:
+        return bucket.source, bucket.source_index, bucket.source_length
+    return bucket.target, bucket.target_index, bucket.target_length
+
+
+def _block(row: Tensor, num: int, where: slice, index: Tensor, length: int) -> Tensor:
+    """(1, H, N, D) packed → (b, H, L, D) padded block of one bucket."""
+    tokens = row[0].transpose(0, 1)[where]
+    padded: Tensor = _Pad.apply(tokens, index, num * length)  # type: ignore[no-untyped-call]
+    return padded.view(num, length, *tokens.shape[1:]).transpose(1, 2)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, scaling: float, dropout: float
+) -> Tensor:
+    """Attention of padded blocks, (b, H, L, D) each; `hidden` places get no weight.
+
+    On a processor the backward of SDPA is slow, and oneDNN would make a bf16 kernel for each shape
+    of block: two matrix products in fp32 and a softmax are faster, and these blocks are small.
+    """
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=~hidden, dropout_p=dropout, scale=scaling
+        )
+    with torch.autocast("cpu", enabled=False):
+        scores = torch.matmul(q.float() * scaling, k.float().transpose(2, 3))
+        weights = scores.masked_fill(hidden, torch.finfo(torch.float32).min).softmax(-1)
+        if dropout:
+            weights = F.dropout(weights, dropout)
+        return torch.matmul(weights, v.float())
+
+
+class _Pad(torch.autograd.Function):
+    """(N, H, D) tokens → (B·L, H, D) with zeros between; its gradient picks them out again."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, index: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return tokens.new_zeros(size, *tokens.shape[1:]).index_copy_(0, index, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return grad.index_select(0, index), None, None
+
+
+class _Unpad(torch.autograd.Function):
+    """The reverse of `_Pad`: plain indexing, whose own gradient would add up, slowly."""
+
+    @staticmethod
+    def forward(ctx: Any, block: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.size = block.shape[0]
+        return block.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, index, grad), None

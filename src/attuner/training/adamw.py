@@ -1,0 +1,154 @@
+"""AdamW on fp32 weights, of which forward and backward may use bf16 copies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw as torch_adamw
+
+from attuner.kernels import native
+
+
+class AdamW(torch.optim.Optimizer):
+    """AdamW with bias correction (Loshchilov and Hutter 2019), fused, clipping included.
+
+    The weights in the model are fp32 at all times but inside `computing()`: there they are bf16
+    copies, if `computes_in` says so. What an update adds is kept in fp32, where bf16 would lose
+    it (Micikevicius et al. 2018); a copy is its weight rounded, so that it is no state.
+
+    Args:
+        groups: Parameters and their options, as torch's optimizers take them.
+        learning_rate: May be changed in `param_groups` at any time.
+        computes_in: Type of the copies; None where the weights themselves are used.
+        frozen: Parameters that are not trained, but are to be of the same type in `computing()`.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        computes_in: torch.dtype | None = None,
+        frozen: Iterable[nn.Parameter] = (),
+    ) -> None:
+        super().__init__(
+            groups, {"lr": learning_rate, "betas": betas, "eps": eps, "weight_decay": 0.0}
+        )
+        self._grads: dict[nn.Parameter, Tensor] = {}
+        self._grad_scale = 1.0
+        self._copies: dict[nn.Parameter, Tensor] = {}
+        if computes_in is not None:
+            parameters = (*self._parameters(), *frozen)
+            self._copies = {p: p.detach().to(computes_in) for p in parameters}
+        self._versions = {parameter: parameter._version for parameter in self._copies}
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Put the copies into the model; gradients made inside are kept for `step`."""
+        weights = {parameter: parameter.data for parameter in self._copies}
+        for parameter, copy in self._copies.items():
+            if parameter._version != self._versions[parameter]:  # others loaded weights into it
+                self._renew(parameter)
+            parameter.data = copy
+        try:
+            yield
+            self.collect()
+        finally:
+            for parameter, weight in weights.items():
+                parameter.grad = None
+                parameter.data = weight
+
+    def collect(self) -> None:
+        """Take the gradient of a micro-batch out of the copies, adding up in fp32."""
+        for parameter in self._copies:
+            grad, parameter.grad = parameter.grad, None
+            if grad is None:
+                continue
+            before = self._grads.get(parameter)
+            if before is None:
+                self._grads[parameter] = grad
+            else:
+                self._grads[parameter] = before.float().add_(grad)
+
+    def clip(self, max_norm: float) -> float:
+        """The norm of the whole gradient; the next step scales it down to at most `max_norm`."""
+        kernels = native()
+        grads = [grad for _, grad in self._gradients()]
+        if kernels is not None and all(kernels.can_take(grad) for grad in grads):
+            norm = math.sqrt(sum(map(kernels.sum_of_squares, grads)))
+        else:
+            norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
+            norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+        self._grad_scale = min(1.0, max_norm / (norm + 1e-6))
+        return norm
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the weights and their copies by the gradient, and forget it."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                grad = self._grads.get(parameter, parameter.grad)
+                if grad is not None:
+                    self._update(parameter, grad, group)
+        self._grad_scale = 1.0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient."""
+        self._grads.clear()
+        super().zero_grad(set_to_none)
+
+    def _update(self, parameter: nn.Parameter, grad: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        copy = self._copies.get(parameter)
+        kernels = native()
+        weight, mean, square = parameter.detach(), state["exp_avg"], state["exp_avg_sq"]
+        if (
+            kernels is not None
+            and kernels.can_take(weight, mean, square)
+            and kernels.can_take(grad)
+            and (copy is None or (copy.dtype == torch.bfloat16 and copy.is_contiguous()))
+        ):
+            state["step"] += 1
+            kernels.adamw_(
+                weight, grad, mean, square, copy,
+                rate=group["lr"], betas=group["betas"], eps=group["eps"],
+                decay=group["weight_decay"], step=int(state["step"]),
+                grad_scale=self._grad_scale,
+            )  # fmt: skip
+            return
+        scaled = grad.float() if self._grad_scale == 1 else grad.float() * self._grad_scale
+        torch_adamw(
+            [weight], [scaled], [mean], [square], [], [state["step"]],
+            fused=True, amsgrad=False, maximize=False, lr=group["lr"],
+            beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
+            weight_decay=group["weight_decay"],
+        )  # fmt: skip
+        if copy is not None:
+            self._renew(parameter)
+
+    def _renew(self, parameter: nn.Parameter) -> None:
+        """Make a copy equal to its weight again."""
+        self._copies[parameter].copy_(parameter.detach())
+        self._versions[parameter] = parameter._version
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.param_groups:
+            yield from group["params"]
+
+    def _gradients(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        for parameter in self._parameters():
+            grad = self._grads.get(parameter, parameter.grad)
+            if grad is not None:
+                yield parameter, grad
