@@ -344,7 +344,10 @@ def test_round_trip_of_awkward_words(tmp_path: Path, value: str) -> None:
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: float) -> None:
     tree = {
         "task": {"name": "translation", "source": "en", "target": name},
-        "model": {"config": {"model_type": name, "sizes": [1, None, True, rate]}, "tokenizer": "t"},
+        "model": {
+            "config": {"model_type": "marian", name: [1, None, True, rate]},
+            "vocabulary": {"size": 9},
+        },
         "data": {"train": [{"path": name, "columns": {"source": name}}], "train_subset": {"n": 1}},
         "training": {"learning_rate": rate},
     }

@@ -44,6 +44,7 @@ def scratch(lesson_recipe: Build) -> Build:
     return build
 
 
+@pytest.mark.filterwarnings("ignore:Recommended")
 def test_it_learns_eight_examples_from_nothing(scratch: Build, cache: Path) -> None:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
