@@ -205,10 +205,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 def test_recipes_list() -> None:
     result = attuner("recipes", "list", "--json")
-    assert list(json.loads(result.stdout)) == ["chapter-translation", "demo", "translation"]
+    assert list(json.loads(result.stdout)) == [
+        "chapter-translation",
+        "demo",
+        "pretrain-en-fr",
+        "translation",
+    ]
     assert [line.split()[0] for line in attuner("recipes", "list").stdout.splitlines()] == [
         "chapter-translation",
         "demo",
+        "pretrain-en-fr",
         "translation",
     ]
 

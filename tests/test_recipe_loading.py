@@ -87,6 +87,49 @@ def test_a_bare_value_for_a_section_keeps_its_other_options() -> None:
     assert recipe.model.checkpoint == "other/model"
 
 
+def test_a_checkpoint_takes_the_place_of_training_from_scratch() -> None:
+    path = ready_recipe("pretrain-en-fr")
+    recipe = load_recipe(path, ["data=x.po", "model.dropout=0.1", "model=embedded:en-fr"])
+    assert recipe.model.model_dump(exclude_defaults=True) == {
+        "checkpoint": "embedded:en-fr",
+        "dropout": 0.1,
+    }
+    assert load_recipe(path, ["data=x.po"], {"model": "some/model"}).model.config is None
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("{config: {model_type: marian}}", "config needs either vocabulary or tokenizer."),
+        (
+            "{config: {model_type: marian}, vocabulary: {}, tokenizer: t}",
+            "config needs either vocabulary or tokenizer.",
+        ),
+        (
+            "{checkpoint: c, vocabulary: {}}",
+            "tokenizer and vocabulary go with config, not with checkpoint.",
+        ),
+        (
+            "{config: {model_type: t5}, vocabulary: {}}",
+            "vocabulary needs model_type: marian in config; other models need a tokenizer.",
+        ),
+    ],
+)
+def test_training_from_scratch_needs_one_vocabulary(tmp_path: Path, model: str, said: str) -> None:
+    path = write(tmp_path, f"task: {{source: en, target: fr}}\nmodel: {model}\ndata: x.po\n")
+    assert f"  {path}:2 model: {said}" in message(path).splitlines()
+
+
+def test_faults_of_a_vocabulary() -> None:
+    model = "{config: {model_type: marian}, vocabulary: {sizes: 9, character_coverage: 0.5}}"
+    said = message(None, f"model={model}", **{**FLAGS, "model": None}).splitlines()[1:3]
+    assert [line.partition(" model.vocabulary.")[2] for line in said] == [
+        "character_coverage: 0.5. Expected: greater than or equal to 0.98.",
+        'sizes: unknown option (value 9). Did you mean "size"? Known: byte_fallback, '
+        "character_coverage, normalisation, size.",
+    ]
+
+
 def test_three_faults_in_one_message(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -301,7 +344,10 @@ def test_round_trip_of_awkward_words(tmp_path: Path, value: str) -> None:
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: float) -> None:
     tree = {
         "task": {"name": "translation", "source": "en", "target": name},
-        "model": {"config": {"model_type": name, "sizes": [1, None, True, rate]}, "tokenizer": "t"},
+        "model": {
+            "config": {"model_type": "marian", name: [1, None, True, rate]},
+            "vocabulary": {"size": 9},
+        },
         "data": {"train": [{"path": name, "columns": {"source": name}}], "train_subset": {"n": 1}},
         "training": {"learning_rate": rate},
     }
@@ -313,7 +359,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: f
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_ready_recipes_load(name: str) -> None:
-    overrides = ["data=x.po"] if name == "translation" else []
+    overrides = ["data=x.po"] if name in ("pretrain-en-fr", "translation") else []
     load_recipe(ready_recipe(name), overrides)
 
 
@@ -365,6 +411,6 @@ def test_copy_of_an_unknown_recipe() -> None:
         copy_recipe("dem")
     assert str(caught.value) == (
         'There is no ready recipe "dem".\n'
-        'Did you mean "demo"? Known: chapter-translation, demo, translation.\n'
+        'Did you mean "demo"? Known: chapter-translation, demo, pretrain-en-fr, translation.\n'
         "See what each does: attuner recipes list"
     )

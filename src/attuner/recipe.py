@@ -42,6 +42,24 @@ class TranslationTask(Section):
 Task = Annotated[TranslationTask, Field(discriminator="name")]
 
 
+class Vocabulary(Section):
+    """SentencePiece's unigram pieces, learned from the training texts of both languages."""
+
+    size: Annotated[int, Field(gt=3)] = 8000
+    """Number of pieces, the end and the unknown token among them; the padding token comes on top,
+    as the last. Small data give fewer."""
+    # Of 42 million characters of English and French, 0.9995 leaves out À, û and œ, 0.9999 È and ë.
+    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.99999
+    """Share of the text whose characters get pieces of their own, the commonest first; 1 for all
+    characters."""
+    byte_fallback: bool = False
+    """Spell characters without a piece in bytes, which takes 256 pieces, so that nothing is
+    unknown."""
+    normalisation: Literal["identity", "nmt_nfkc"] = "identity"
+    """What is done to characters first: `identity` keeps them as they are, `nmt_nfkc` unites those
+    that look alike, such as no-break and plain spaces, or `…` and `...`."""
+
+
 class Model(Section):
     """The model to start from: a checkpoint, or a configuration for training from scratch."""
 
@@ -53,8 +71,11 @@ class Model(Section):
     config: dict[str, Any] | None = None
     """Instead of a checkpoint: a transformers configuration (`model_type: marian`, `d_model:
     256`, ...) that is filled with random weights."""
+    vocabulary: Vocabulary | None = None
+    """With `config` of a Marian model: learn the vocabulary from the training texts. The
+    configuration's `vocab_size` and token ids follow from it."""
     tokenizer: str | None = None
-    """With `config`: the folder or Hub id whose tokenizer is used."""
+    """With `config`, instead of a vocabulary: the folder or Hub id whose tokenizer is used."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout while tuning, as a share of activations; the checkpoint's own where not given."""
 
@@ -62,8 +83,16 @@ class Model(Section):
     def _one_origin(self) -> Model:
         if (self.checkpoint is None) == (self.config is None):
             raise ValueError("give either checkpoint or config")
-        if (self.config is None) != (self.tokenizer is None):
-            raise ValueError("tokenizer goes with config, and config needs a tokenizer")
+        if self.config is None:
+            if self.tokenizer is not None or self.vocabulary is not None:
+                raise ValueError("tokenizer and vocabulary go with config, not with checkpoint")
+            return self
+        if (self.tokenizer is None) == (self.vocabulary is None):
+            raise ValueError("config needs either vocabulary or tokenizer")
+        if self.vocabulary is not None and self.config.get("model_type") != "marian":
+            raise ValueError(
+                "vocabulary needs model_type: marian in config; other models need a tokenizer"
+            )
         return self
 
 
@@ -213,7 +242,8 @@ class Training(Section):
     early_stopping: EarlyStopping | None = None
     """Stop when `best_metric` no longer gets better."""
     seed: int = 42
-    """Seed of the data order and of dropout."""
+    """Seed of the data order and of dropout; from scratch, of the weights and of the lines that the
+    vocabulary is learned from."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:

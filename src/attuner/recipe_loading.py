@@ -20,11 +20,14 @@ from attuner.recipe_yaml import Location, plain_scalar, read_recipe_file, read_y
 
 # What a bare value given for a section stands for, as in recipe.py.
 _MAIN_KEYS = {"task": "name", "model": "checkpoint", "data": "train"}
+# A checkpoint given on the command line takes the place of a recipe's training from scratch.
+_CHECKPOINT: Location = ("model", "checkpoint")
+_FROM_SCRATCH = ("config", "tokenizer", "vocabulary")
 _FLAGS: dict[str, Location] = {
     "task": ("task", "name"),
     "source": ("task", "source"),
     "target": ("task", "target"),
-    "model": ("model", "checkpoint"),
+    "model": _CHECKPOINT,
     "data": ("data", "train"),
     "name": ("output", "name"),
 }
@@ -46,7 +49,8 @@ def load_recipe(
         path: YAML file; None where flags and overrides say everything.
         overrides: `section.key=value`, the value as in YAML: `training.learning_rate=1e-4`,
             `data.train[0].path=x.po`, `data.columns={source: en}`. A bare value for a section
-            sets its main key and keeps the others: `model=ID`, `data=x.po`.
+            sets its main key and keeps the others: `model=ID`, `data=x.po`. Only what a
+            checkpoint excludes goes: configuration, tokenizer, vocabulary.
         flags: `task`, `source`, `target`, `model`, `data`, `name`; None means not given.
 
     Raises:
@@ -198,6 +202,9 @@ def _assign(
             if not known or place[part] is None:
                 _put(place, part, missing)
             place = place[part]
+    if location == _CHECKPOINT and value is not None:
+        for key in _FROM_SCRATCH:
+            tree["model"].pop(key, None)
     for old in [known for known in origins if known[: len(location)] == location]:
         del origins[old]
     origins[location] = origin

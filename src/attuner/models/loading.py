@@ -161,17 +161,25 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
 def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None = None) -> nn.Module:
     """An encoder-decoder model with random weights, from a transformers configuration.
 
+    Marian's weights are drawn by `models.initialisation`, those of other families as transformers
+    has it.
+
     Raises:
         ModelError: transformers knows no such configuration.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
+    from attuner.models.initialisation import initialise_marian, set_marian_generation
+
     try:
         settings = AutoConfig.for_model(**config)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = AutoModelForSeq2SeqLM.from_config(_with_dropout(settings, dropout))
+            if settings.model_type == "marian":
+                initialise_marian(model)
+                set_marian_generation(model)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"model.config does not describe an encoder-decoder model: {error}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.inspection import Inspection, inspect
@@ -108,11 +110,12 @@ def check(
     from attuner.training.setup import find_origin
 
     emit = listener or _ignore
-    origin = find_origin(recipe)
-    codec = origin.codec
+    found = find_origin(recipe)
     prepared = prepare_data(
         recipe, progress=lambda done, total: emit(Progressed("reading", done, total))
     )
+    origin = found or _learned_origin(recipe, prepared, emit)
+    codec = origin.codec
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
         outputs = _outputs(recipe, origin, chosen) if model_output else []
@@ -135,6 +138,15 @@ def check(
 def to_json(checked: Checked) -> dict[str, Any]:
     """The answer as plain values."""
     return asdict(checked)
+
+
+def _learned_origin(recipe: Recipe, prepared: Prepared, emit: Listener) -> Origin:
+    """The model with the very vocabulary that training would learn; its files are not kept."""
+    from attuner.training import vocabulary
+
+    with tempfile.TemporaryDirectory(prefix="attuner-") as name:
+        vocabulary.learn(recipe, prepared, Path(name), emit)
+        return vocabulary.load_origin(recipe, Path(name))
 
 
 Numbered = tuple[int, str, Example]

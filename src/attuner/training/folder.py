@@ -6,6 +6,7 @@ manifest.json        versions, seeds, data fingerprints, machine
 metrics.jsonl        one line an event: updates, scores, the end
 translations.jsonl   test entries before and after, with their references
 curves.png           loss and scores over the run
+vocabulary/          the tokenizer, where it was learned from the data
 checkpoints/         what the run can be resumed from
 model/               what is delivered
 """
@@ -56,6 +57,11 @@ class RunFolder:
     def curves(self) -> Path:
         """The plot."""
         return self.path / "curves.png"
+
+    @property
+    def vocabulary(self) -> Path:
+        """The tokenizer, where it was learned from the data."""
+        return self.path / "vocabulary"
 
     @property
     def checkpoints(self) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.errors import RunError
-from attuner.training import parts, setup
+from attuner.training import parts, setup, vocabulary
 from attuner.training.disk import disk_faults, require_space
 from attuner.training.events import (
     DataPrepared,
@@ -116,8 +116,11 @@ class _Job:
     def run(self, *, resumes: bool) -> Run:
         began = time.perf_counter()
         setup.set_seeds(self.recipe.training.seed)
-        self.origin = setup.find_origin(self.recipe)
+        found = setup.find_origin(self.recipe)
+        if found is None and resumes:
+            found = vocabulary.load_origin(self.recipe, self.folder.vocabulary)
         prepared = self._read()
+        self.origin = found or self._learn_vocabulary(prepared)
         self._build(prepared)
         if not resumes:
             self._write_manifest()
@@ -138,6 +141,11 @@ class _Job:
         )
         self.emit(DataPrepared(prepared.counts, prepared.notes))
         return prepared
+
+    def _learn_vocabulary(self, prepared: Prepared) -> setup.Origin:
+        with new_folder(self.folder.vocabulary) as partial:
+            vocabulary.learn(self.recipe, prepared, partial, self.emit)
+        return vocabulary.load_origin(self.recipe, self.folder.vocabulary)
 
     def _build(self, prepared: Prepared) -> None:
         """Features, model, device, plan, optimizer, scorer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,23 +37,28 @@ Emit = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a run starts from, found and looked at before any data are read.
+    """What a run starts from.
 
     Attributes:
         codec: The tokens.
         tokenizer_folder: Where the tokenizer's files lie.
         model_folder: Where the weights lie; None for random ones.
         name: The model as the recipe names it.
+        config: With random weights: the configuration that they fill.
     """
 
     codec: TextCodec
     tokenizer_folder: Path
     model_folder: Path | None
     name: str
+    config: Mapping[str, Any] | None = None
 
 
-def find_origin(recipe: Recipe) -> Origin:
-    """Find the recipe's checkpoint and load its tokens; the weights are not touched.
+def find_origin(recipe: Recipe) -> Origin | None:
+    """Find the recipe's checkpoint and load its tokens, before any data are read.
+
+    The weights are not touched. None where the vocabulary is learned from the data: see
+    `training.vocabulary`.
 
     Raises:
         ModelError: See `models.loading` and `models.codec`.
@@ -62,13 +67,23 @@ def find_origin(recipe: Recipe) -> Origin:
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
         return Origin(load_codec(folder), folder, folder, options.checkpoint)
+    if options.tokenizer is None:
+        return None
     assert options.config is not None
-    assert options.tokenizer is not None
     folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
-    name = f"{options.config.get('model_type')} from scratch"
-    return Origin(load_codec(folder), folder, None, name)
+    return origin_from_scratch(options.config, folder)
+
+
+def origin_from_scratch(config: Mapping[str, Any], tokenizer_folder: Path) -> Origin:
+    """The origin of random weights.
+
+    Raises:
+        ModelError: The folder holds no tokenizer.
+    """
+    name = f"{config.get('model_type')} from scratch"
+    return Origin(load_codec(tokenizer_folder), tokenizer_folder, None, name, config)
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
@@ -80,8 +95,8 @@ def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
     options = recipe.model
     if origin.model_folder is not None:
         return load_seq2seq(origin.model_folder, dropout=options.dropout)
-    assert options.config is not None
-    return new_seq2seq(options.config, seed=recipe.training.seed, dropout=options.dropout)
+    assert origin.config is not None
+    return new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
 
 
 @dataclass(frozen=True, slots=True)
