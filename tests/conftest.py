@@ -153,8 +153,8 @@ def _learn(folder: Path) -> Any:
     model.generation_config.bad_words_ids = [[codec.pad_token_id]]
     model.generation_config.num_beams = 2
     batch = {
-        "input_ids": _padded(codec.encode_source(list(PAIRS)), codec.pad_token_id),
-        "labels": _padded(codec.encode_target(list(PAIRS.values())), -100),
+        "input_ids": _padded(codec.encode_source(list(PAIRS)).to_lists(), codec.pad_token_id),
+        "labels": _padded(codec.encode_target(list(PAIRS.values())).to_lists(), -100),
     }
     batch["attention_mask"] = (batch["input_ids"] != codec.pad_token_id).long()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

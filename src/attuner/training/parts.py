@@ -61,7 +61,7 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, codec: TextCodec, emi
     what = "training" if part == "train" else part
     examples: list[Example] = getattr(prepared, part)
     encoded = encode(
-        training_pairs(examples),
+        list(training_pairs(examples)),
         codec,
         weights=[example.weight for example in examples],
         max_source_tokens=recipe.data.max_source_tokens,
