@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attuner.cache_folder import cache_folder
 from attuner.errors import ModelError
 from attuner.inference.ctranslate2_engine import CTranslate2Engine
 from attuner.inference.settings import GenerationSettings
@@ -22,15 +22,6 @@ logger = logging.getLogger(__name__)
 # Raised when `convert` changes what it writes for the same model.
 _LAYOUT = 1
 _KEYED = ("*.safetensors", "*.json", "*.spm", "*.model")
-
-
-def cache_folder() -> Path:
-    """Where Attuner keeps what it can make again: `ATTUNER_CACHE`, or the user's cache."""
-    own = os.environ.get("ATTUNER_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "attuner"
 
 
 def cached_engine(

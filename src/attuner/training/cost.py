@@ -85,7 +85,7 @@ def measure_cost(
 
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
-    features, _, _ = encode_parts(recipe, prepared, origin.codec, emit)
+    features, _, _ = encode_parts(recipe, prepared, origin, emit)
     model = setup.load_model(recipe, origin)
     accelerator, precision = setup.build_accelerator(
         recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
