@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ main()
 """
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests neither read nor fill the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTUNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
@@ -153,8 +162,8 @@ def _learn(folder: Path) -> Any:
     model.generation_config.bad_words_ids = [[codec.pad_token_id]]
     model.generation_config.num_beams = 2
     batch = {
-        "input_ids": _padded(codec.encode_source(list(PAIRS)), codec.pad_token_id),
-        "labels": _padded(codec.encode_target(list(PAIRS.values())), -100),
+        "input_ids": _padded(codec.encode_source(list(PAIRS)).to_lists(), codec.pad_token_id),
+        "labels": _padded(codec.encode_target(list(PAIRS.values())).to_lists(), -100),
     }
     batch["attention_mask"] = (batch["input_ids"] != codec.pad_token_id).long()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

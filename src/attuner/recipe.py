@@ -185,6 +185,9 @@ class Data(Section):
     """What happens to pairs that occurred before."""
     bad_entries: Literal["fail", "skip"] = "fail"
     """What happens to entries that cannot be read. Skipped ones are counted."""
+    cache: bool = True
+    """Whether token ids are kept in the cache folder, so that the next run on the same data need
+    not make them."""
 
 
 class EarlyStopping(Section):

@@ -24,3 +24,22 @@ def test_arrow_keeps_ids_in_32_bits_and_shares_them() -> None:
     assert array.to_pylist() == LISTS
     assert str(array.type.value_type) == "int32"
     assert column.values.ctypes.data == array.values.buffers()[1].address
+
+
+def test_long_sequences_are_cut_and_keep_their_last_id() -> None:
+    lists = [[1, 2, 3, 4, 0], [], [5, 0], [1, 2, 3, 0], [0], [7, 8, 9, 9, 9, 0]]
+    column = TokenColumn.from_lists(lists)
+    for longest in range(1, 8):
+        expected = [ids if len(ids) <= longest else [*ids[: longest - 1], 0] for ids in lists]
+        assert column.cut(longest).to_lists() == expected
+    assert column.to_lists() == lists
+
+
+def test_columns_are_joined_and_chosen_from() -> None:
+    column = TokenColumn.concatenate([TokenColumn.from_lists(LISTS), TokenColumn.from_lists([[4]])])
+    assert column.to_lists() == [*LISTS, [4]]
+    chosen = np.array([True, True, False, False, True])
+    assert column.where(chosen).to_lists() == [[5, 6, 7], [], [4]]
+    nothing = TokenColumn.concatenate([])
+    assert nothing.to_lists() == nothing.where(np.zeros(0, bool)).to_lists() == []
+    assert (nothing.values.dtype, nothing.offsets.dtype) == (np.int32, np.int64)

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from attuner.data.characters import changed_texts, lost_characters
+from attuner.data.features import TokenColumn
 from attuner.data.inspection import Lengths, inspect
 from attuner.data.leaks import Leak
 from attuner.data.preparation import Prepared
@@ -17,7 +18,9 @@ KNOWN = [chr(code) for code in range(256)]
 
 def encode(texts):
     normal = [text.replace("\u00a0", " ").replace("\u00ad", "") for text in texts]
-    return [[ord(c) + 2 if ord(c) < 256 else 0 for c in text] + [1] for text in normal]
+    return TokenColumn.from_lists(
+        [[ord(c) + 2 if ord(c) < 256 else 0 for c in text] + [1] for text in normal]
+    )
 
 
 def decode(sequences):
@@ -107,7 +110,8 @@ def test_round_trips_tell_what_the_tokenizer_loses_on_each_side():
 
 def test_a_source_side_with_a_vocabulary_of_its_own_is_not_decoded():
     def shifted(texts):
-        return [[token + 1 for token in ids] for ids in encode(texts)]
+        ids = encode(texts)
+        return TokenColumn(ids.values + 1, ids.offsets)
 
     prepared = Prepared([example("a", "b")], [], [], {}, ())
     inspection = inspect(

@@ -36,3 +36,9 @@ def test_lines_are_paired_only_where_both_sides_have_as_many() -> None:
     assert list(paired_lines("a\n\nb", "c\nd")) == [("a", "c"), ("b", "d")]
     assert list(paired_lines("a\nb", "c d")) == []
     assert list(paired_lines("  ", "")) == []
+    assert list(paired_lines("", "c")) == list(paired_lines("a", " ")) == []
+
+
+def test_a_single_line_is_paired_as_segment_cuts_it() -> None:
+    for text in (" a ", "\u2028a\x0bb\x85", "\ta\u00a0", "a\r", "\na"):
+        assert list(paired_lines(text, "c")) == [(*segment(text).lines, "c")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attuner.inference.batches import batches_by_length, cut, distinct
+from attuner.inference.batches import batches_by_length, distinct
 
 
 @given(st.lists(st.integers(1, 50)), st.integers(1, 200))
@@ -22,9 +22,3 @@ def test_distinct(items: list[str]) -> None:
     firsts, which = distinct(items)
     assert [items[firsts[i]] for i in which] == items
     assert len(firsts) == len(set(items))
-
-
-def test_cut() -> None:
-    assert cut([5, 6, 0], 3) == [5, 6, 0]
-    assert cut([5, 6, 7, 8, 0], 3) == [5, 6, 0]
-    assert cut([5, 0], 1) == [0]

@@ -12,19 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from attuner.cache_folder import cache_folder
 from attuner.inference.cache import cached_engine, engine_key
 from attuner.models.codec import load_codec
-
-
-def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ATTUNER_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert cache_folder() == Path.home() / ".cache/attuner"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/attuner")
-    monkeypatch.setenv("ATTUNER_CACHE", "/else")
-    assert cache_folder() == Path("/else")
 
 
 def test_the_key_follows_the_content(marian: Path, tmp_path: Path) -> None:

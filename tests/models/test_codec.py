@@ -97,9 +97,9 @@ def test_ids_equal_marian_tokenizers(tmp_path: Path, separate: bool) -> None:
     assert isinstance(codec, MarianCodec)
     sources = [*ENGLISH, *FRENCH, *ODD, ">>fra<< Open the file", ">>xyz<<Open", ">> no code"]
     targets = [*FRENCH, *ENGLISH, *ODD]
-    source_ids = codec.encode_source(sources)
+    source_ids = codec.encode_source(sources).to_lists()
     assert source_ids == theirs(sources)["input_ids"]
-    target_ids = codec.encode_target(targets)
+    target_ids = codec.encode_target(targets).to_lists()
     assert target_ids == theirs(text_target=targets)["input_ids"]
     assert codec.decode(target_ids) == theirs.batch_decode(target_ids, skip_special_tokens=True)
     assert (codec.pad_token_id, codec.eos_token_id, codec.unk_token_id) == (
@@ -113,6 +113,21 @@ def test_ids_equal_marian_tokenizers(tmp_path: Path, separate: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Recommended")
+def test_ids_equal_marian_tokenizers_after_cutting(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    theirs = reference(folder)
+    texts = [
+        *ENGLISH,
+        *ODD,
+        ">>fra<< " + ENGLISH[0],
+        " ".join([*ENGLISH, "漢字 語 漢字", "語語"] * 3),
+    ]
+    ours = load_codec(folder).encode_source(texts).cut(9)
+    assert ours.to_lists() == theirs(texts, max_length=9, truncation=True)["input_ids"]
+    assert max(ours.lengths) == 9
+
+
+@pytest.mark.filterwarnings("ignore:Recommended")
 def test_pieces_of_the_other_side_are_found_by_their_spelling(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     codec = load_codec(folder)
@@ -121,12 +136,22 @@ def test_pieces_of_the_other_side_are_found_by_their_spelling(tmp_path: Path) ->
     assert vocabulary["漢字"] in codec.encode_source(["漢字"])[0]
     assert codec.unk_token_id in codec.encode_source(["語"])[0]
     assert codec.encode_source([">>fra<< Open"])[0][0] == vocabulary[">>fra<<"]
+    # Among other lines, and several in one, each unknown piece is looked up by its own spelling.
+    texts = ["Open", "語 漢字 語", "", "漢字 Open", ">>fra<<漢字"]
+    assert codec.encode_source(texts).to_lists() == reference(folder)(texts)["input_ids"]
+
+
+def test_no_texts_and_texts_of_nothing(tmp_path: Path) -> None:
+    codec = load_codec(write_folder(tmp_path))
+    assert codec.encode_source([]).to_lists() == []
+    assert codec.encode_target(["", " "]).to_lists() == [[codec.eos_token_id]] * 2
 
 
 def test_special_tokens_in_a_users_text_are_text(tmp_path: Path) -> None:
     codec = load_codec(write_folder(tmp_path))
     for text in ("</s>", "Open </s> the file", "<pad>", "a<pad>", "<unk>"):
-        for ids in (codec.encode_source([text])[0], codec.encode_target([text])[0]):
+        for column in (codec.encode_source([text]), codec.encode_target([text])):
+            (ids,) = column.to_lists()
             assert ids[-1] == codec.eos_token_id
             assert codec.eos_token_id not in ids[:-1]
             assert codec.pad_token_id not in ids
@@ -144,8 +169,8 @@ def test_ids_equal_marian_tokenizers_on_real_strings() -> None:
     specials = ("</s>", "<unk>", "<pad>")
     rows = [r for r in rows if not any(s in r["en"] + r["fr"] for s in specials)]
     english, french = [r["en"] for r in rows], [r["fr"] for r in rows]
-    assert codec.encode_source(english) == theirs(english)["input_ids"]
-    ids = codec.encode_target(french)
+    assert codec.encode_source(english).to_lists() == theirs(english)["input_ids"]
+    ids = codec.encode_target(french).to_lists()
     assert ids == theirs(text_target=french)["input_ids"]
     assert codec.decode(ids) == theirs.batch_decode(ids, skip_special_tokens=True)
 
@@ -155,7 +180,7 @@ def test_reading_and_encoding_imports_neither_torch_nor_transformers(tmp_path: P
     code = (
         "import sys; from pathlib import Path; from attuner.models.codec import load_codec\n"
         f"codec = load_codec(Path({str(folder)!r}))\n"
-        "codec.decode(codec.encode_target(codec.decode(codec.encode_source(['Open']))))\n"
+        "codec.decode(codec.encode_target(['Open']).to_lists())\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -177,7 +202,7 @@ def test_added_tokens_go_through_transformers(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, added_tokens_decoder=added)
     codec = load_codec(folder)
     assert isinstance(codec, TransformersCodec)
-    ids = codec.encode_source(["Open <term>"])
+    ids = codec.encode_source(["Open <term>"]).to_lists()
     assert ids == reference(folder)(["Open <term>"])["input_ids"]
     assert codec.source_tokens(ids[0])[-2:] == ["<term>", "</s>"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from tiny import FAMILIES, PAD, tiny_features, tiny_model
 
-from attuner.data.features import SequencePairs
+from attuner.data.features import SequencePairs, TokenColumn
 from attuner.tasks.translation import TranslationTask, encode
 
 CPU = torch.device("cpu")
@@ -110,8 +111,8 @@ class Letters:
 
     pad_token_id, eos_token_id, unk_token_id = 3, 0, 1
 
-    def encode_source(self, texts: list[str]) -> list[list[int]]:
-        return [[*map(ord, text), 0] for text in texts]
+    def encode_source(self, texts: Sequence[str]) -> TokenColumn:
+        return TokenColumn.from_lists([[*map(ord, text), 0] for text in texts])
 
     encode_target = encode_source
 
@@ -128,6 +129,25 @@ def test_long_sides_are_cut_and_counted_and_keep_their_end() -> None:
     assert encoded.features.source[0].tolist() == [*map(ord, "abc"), 0]
     assert encoded.features.target[1].tolist() == [*map(ord, "uvwx"), 0]
     assert encoded.features.target[0].tolist() == [*map(ord, "xy"), 0]
+
+
+def test_pairs_of_many_chunks_stay_in_order() -> None:
+    pairs = [("a" * (1 + i % 7), "b" * (1 + i % 5), i) for i in range(2_345)]
+    heard: list[tuple[int, int]] = []
+    encoded = encode(
+        pairs,
+        Letters(),  # type: ignore[arg-type]
+        max_source_tokens=6,
+        too_long="skip",
+        progress=lambda done, total: heard.append((done, total)),
+    )
+
+    kept = [pair for pair in pairs if len(pair[0]) < 6]
+    assert encoded.counts == {"too long": len(pairs) - len(kept)}
+    assert encoded.features.example.tolist() == [index for _, _, index in kept]
+    assert encoded.features.source.lengths.tolist() == [len(source) + 1 for source, _, _ in kept]
+    assert encoded.features.target.lengths.tolist() == [len(target) + 1 for _, target, _ in kept]
+    assert heard == [(1000, 2345), (2000, 2345), (2345, 2345)]
 
 
 def test_long_sides_are_skipped_on_request_and_rows_know_their_example() -> None:

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-Encode = Callable[[Sequence[str]], list[list[int]]]
+from attuner.data.features import TokenColumn
+
+Encode = Callable[[Sequence[str]], TokenColumn]
 Decode = Callable[[Sequence[Sequence[int]]], list[str]]
 
 
@@ -48,7 +50,7 @@ def lost_characters(
     characters = sorted(counts)
     # Combining marks would melt into a letter before them, as they should.
     probes = [f"a{c}b" for c in characters if not unicodedata.combining(c)]
-    ids = encode(probes)
+    ids = encode(probes).to_lists()
     lost = []
     for probe, tokens, back in zip(probes, ids, decode(ids), strict=True):
         if back == probe:
@@ -75,6 +77,6 @@ def changed_texts(
     texts: Sequence[str], encode: Encode, decode: Decode
 ) -> list[tuple[int, str, str]]:
     """Texts that do not come back from encoding and decoding: (position, before, after)."""
-    after = decode(encode(texts))
+    after = decode(encode(texts).to_lists())
     pairs = enumerate(zip(texts, after, strict=True))
     return [(place, text, back) for place, (text, back) in pairs if text != back]

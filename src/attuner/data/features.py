@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+def offsets_of(lengths: Ints) -> Ints:
+    """Where sequences of these lengths begin, one after the other, and where the last ends.
+
+    >>> offsets_of(np.array([2, 1])).tolist()
+    [0, 2, 3]
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    lengths.cumsum(out=offsets[1:])
+    return offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +51,24 @@ class TokenColumn:
         [2, 1]
         """
         lengths = np.fromiter((len(ids) for ids in sequences), np.int64, len(sequences))
-        offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        offsets = offsets_of(lengths)
         flat: Iterable[int] = chain.from_iterable(sequences)
         return cls(np.fromiter(flat, np.int32, int(offsets[-1])), offsets)
+
+    @classmethod
+    def concatenate(cls, columns: Sequence[TokenColumn]) -> TokenColumn:
+        """One column after the other.
+
+        >>> column = TokenColumn.from_lists([[5, 6], [7]])
+        >>> TokenColumn.concatenate([column, column]).to_lists()
+        [[5, 6], [7], [5, 6], [7]]
+        """
+        lengths = [column.lengths for column in columns]
+        values = [column.values for column in columns]
+        return cls(
+            np.concatenate(values) if values else np.zeros(0, np.int32),
+            offsets_of(np.concatenate(lengths) if lengths else np.zeros(0, np.int64)),
+        )
 
     @classmethod
     def from_arrow(cls, array: pa.LargeListArray) -> TokenColumn:
@@ -54,6 +81,12 @@ class TokenColumn:
 
         return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
 
+    def to_lists(self) -> list[list[int]]:
+        """The sequences as Python lists."""
+        flat = self.values.tolist()
+        ends = self.offsets.tolist()
+        return [flat[start:end] for start, end in pairwise(ends)]
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -64,6 +97,35 @@ class TokenColumn:
     def lengths(self) -> Ints:
         """Number of ids in each sequence."""
         return np.diff(self.offsets)
+
+    def where(self, chosen: Flags) -> TokenColumn:
+        """The chosen sequences, in their order.
+
+        >>> TokenColumn.from_lists([[5, 6], [7]]).where(np.array([False, True])).to_lists()
+        [[7]]
+        """
+        lengths = self.lengths
+        return TokenColumn(self.values[np.repeat(chosen, lengths)], offsets_of(lengths[chosen]))
+
+    def cut(self, longest: int) -> TokenColumn:
+        """No sequence longer than `longest` ids; those that were keep their last one.
+
+        >>> TokenColumn.from_lists([[5, 6, 7, 0], [8, 0]]).cut(3).to_lists()
+        [[5, 6, 0], [8, 0]]
+        """
+        lengths = self.lengths
+        is_long = lengths > longest
+        if not is_long.any():
+            return self
+        cuts, ends = self.offsets[:-1][is_long] + longest, self.offsets[1:][is_long]
+        values = self.values.copy()
+        values[cuts - 1] = values[ends - 1]
+        # +1 where a part to leave out begins, -1 where it ends: their sum says what is inside.
+        edges = np.zeros(len(values) + 1, np.int8)
+        edges[cuts] += 1
+        edges[ends] -= 1
+        inside = edges[:-1].cumsum(dtype=np.int8).astype(bool)
+        return TokenColumn(values[~inside], offsets_of(np.minimum(lengths, longest)))
 
     def take(self, rows: Ints) -> tuple[Ints, Ints]:
         """The ids of `rows` in one flat array, and the length of each, both int64."""

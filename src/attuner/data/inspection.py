@@ -19,6 +19,7 @@ from attuner.data.characters import (
     changed_texts,
     lost_characters,
 )
+from attuner.data.features import Ints
 from attuner.data.leaks import Leak, find_leaks
 from attuner.data.preparation import PARTS, Prepared, training_pairs
 from attuner.data.segments import segment
@@ -165,16 +166,16 @@ def _side(example: Example, side: str) -> str:
     return example.source if side == "source" else example.references[0]
 
 
-def _token_lengths(lines: Iterator[str], encode: Encode) -> list[int]:
-    lengths: list[int] = []
+def _token_lengths(lines: Iterator[str], encode: Encode) -> Ints:
+    lengths = [np.zeros(0, np.int64)]
     while chunk := list(islice(lines, _CHUNK)):
-        lengths.extend(map(len, encode(chunk)))
-    return lengths
+        lengths.append(encode(chunk).lengths)
+    return np.concatenate(lengths)
 
 
-def _lengths(part: str, side: str, lengths: list[int], limit: int) -> Lengths:
+def _lengths(part: str, side: str, lengths: Ints, limit: int) -> Lengths:
     # A part may have no line at all: every example with other numbers of lines on its sides.
-    values = np.array(lengths or [0])
+    values = lengths if len(lengths) else np.zeros(1, np.int64)
     percentiles = {
         p: int(np.percentile(values, p, method="inverted_cdf")) for p in (50, 90, 95, 99)
     }
@@ -206,7 +207,7 @@ def _num_ambiguous(examples: Sequence[Example]) -> int:
 def _can_decode(encode: Encode, decode: Decode) -> bool:
     """Whether `decode`, made for target ids, reads these ids too: the vocabulary is shared."""
     probes = ["file", "the name of it"]
-    return [text.casefold() for text in decode(encode(probes))] == probes
+    return [text.casefold() for text in decode(encode(probes).to_lists())] == probes
 
 
 def _round_trip(

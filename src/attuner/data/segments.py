@@ -63,6 +63,14 @@ def segment(text: str) -> Segments:
 
 def paired_lines(source: str, target: str) -> Iterator[tuple[str, str]]:
     """Pair the lines of two texts, where both have as many; otherwise nothing."""
-    ours, theirs = segment(source).lines, segment(target).lines
+    ours, theirs = _lines(source), _lines(target)
     if len(ours) == len(theirs):
         yield from zip(ours, theirs, strict=True)
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    """The lines of `segment`, without the glue: most texts have one, and no search is needed."""
+    if "\n" in text or "\r" in text:
+        return segment(text).lines
+    core = text.strip()
+    return (core,) if core else ()

@@ -42,21 +42,12 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[in
     return batches
 
 
-def cut(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """The ids, at most `max_tokens` of them, their end token kept.
-
-    >>> cut([5, 6, 7, 0], 3)
-    [5, 6, 0]
-    """
-    return list(ids) if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]]
-
-
 def target_starts(
     codec: TextCodec, prefixes: Sequence[str], forced_bos_token_id: int | None
 ) -> list[list[int]]:
     """Target ids that each result begins with: its language, then the prefix."""
     starts = []
-    for ids in codec.encode_target(prefixes):
+    for ids in codec.encode_target(prefixes).to_lists():
         start = [i for i in ids if i != codec.eos_token_id]
         if forced_bos_token_id is not None and start[:1] != [forced_bos_token_id]:
             start.insert(0, forced_bos_token_id)

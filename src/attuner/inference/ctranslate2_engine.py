@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError
-from attuner.inference.batches import cut, distinct, target_starts
+from attuner.inference.batches import distinct, target_starts
 from attuner.inference.engine import Hypothesis
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.codec import TextCodec
@@ -104,10 +104,8 @@ class CTranslate2Engine:
         max_source_tokens = settings.within_positions(max_source_tokens)
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
-        sources = [
-            [self._source_tokens[i] for i in cut(ids, max_source_tokens)]
-            for ids in self._codec.encode_source([lines[place] for place in firsts])
-        ]
+        ids = self._codec.encode_source([lines[place] for place in firsts]).cut(max_source_tokens)
+        sources = [[self._source_tokens[i] for i in row] for row in ids.to_lists()]
         starts = target_starts(
             self._codec, [prefixes[place] for place in firsts], settings.forced_bos_token_id
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attuner.inference.batches import batches_by_length, cut, distinct, target_starts
+from attuner.inference.batches import batches_by_length, distinct, target_starts
 from attuner.inference.engine import Hypothesis
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.codec import TextCodec
@@ -56,7 +56,7 @@ class TransformersEngine:
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
         limit = self.settings.within_positions(max_source_tokens)
-        sources = [cut(ids, limit) for ids in self._codec.encode_source([lines[i] for i in firsts])]
+        sources = self._codec.encode_source([lines[i] for i in firsts]).cut(limit).to_lists()
         starts = target_starts(
             self._codec, [prefixes[i] for i in firsts], self.settings.forced_bos_token_id
         )
@@ -81,7 +81,7 @@ class TransformersEngine:
             lines: Source lines.
             targets: Target token ids without start and end token.
         """
-        sources = self._codec.encode_source(lines)
+        sources = self._codec.encode_source(lines).to_lists()
         ended = [[*target, self._codec.eos_token_id] for target in targets]
         with self._evaluating():
             return self._score(sources, ended, [0] * len(ended))

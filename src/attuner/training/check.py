@@ -202,7 +202,7 @@ def _shown(
             source_lines=tuple(
                 ShownLine(
                     line,
-                    tuple(codec.source_tokens(codec.encode_source([line])[0])),
+                    tuple(codec.source_tokens(*codec.encode_source([line]).to_lists())),
                     data.max_source_tokens,
                 )
                 for line in segment(example.source).lines
@@ -210,7 +210,7 @@ def _shown(
             target_lines=tuple(
                 ShownLine(
                     line,
-                    tuple(codec.target_tokens(codec.encode_target([line])[0])),
+                    tuple(codec.target_tokens(*codec.encode_target([line]).to_lists())),
                     data.max_target_tokens,
                 )
                 for line in segment(example.references[0]).lines

@@ -84,7 +84,7 @@ def measure_cost(
 
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
-    features, _, _ = encode_parts(recipe, prepared, origin.codec, emit)
+    features, _, _ = encode_parts(recipe, prepared, origin, emit)
     model = setup.load_model(recipe, origin)
     device = setup.build_device(
         recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attuner.data.preparation import Prepared, num_unpaired, training_pairs
 from attuner.errors import DataError
-from attuner.models.codec import TextCodec
+from attuner.models.fingerprint import tokenizer_fingerprint
 from attuner.training.events import Event, Progressed
 from attuner.training.scoring import Part
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from attuner.data.units import Example
     from attuner.recipe import Recipe
     from attuner.tasks.translation import Encoded
+    from attuner.training.setup import Origin
 
 Emit = Callable[[Event], None]
 
 
 def encode_parts(
-    recipe: Recipe, prepared: Prepared, codec: TextCodec, emit: Emit
+    recipe: Recipe, prepared: Prepared, origin: Origin, emit: Emit
 ) -> tuple[SequencePairs, dict[str, Part], dict[str, dict[str, int]]]:
     """Token ids of training, validation and test, and what became of lines that are too long.
 
@@ -38,7 +39,7 @@ def encode_parts(
     counts = {"cut": cut}
 
     def features(part: str) -> SequencePairs:
-        encoded = _encode(recipe, prepared, part, codec, emit)
+        encoded = _encode(recipe, prepared, part, origin, emit)
         for side in ("source", "target"):
             if f"{side} cut" in encoded.counts:
                 cut[f"{part} {side}"] = encoded.counts[f"{side} cut"]
@@ -55,20 +56,31 @@ def encode_parts(
     return train, parts, counts
 
 
-def _encode(recipe: Recipe, prepared: Prepared, part: str, codec: TextCodec, emit: Emit) -> Encoded:
+def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit: Emit) -> Encoded:
     from attuner.tasks.translation import encode
+    from attuner.training.encoded_cache import cached, encoded_key
 
     what = "training" if part == "train" else part
     examples: list[Example] = getattr(prepared, part)
-    encoded = encode(
-        training_pairs(examples),
-        codec,
-        weights=[example.weight for example in examples],
-        max_source_tokens=recipe.data.max_source_tokens,
-        max_target_tokens=recipe.data.max_target_tokens,
-        too_long=recipe.data.too_long if part == "train" else "cut",
-        progress=lambda done, total: emit(Progressed(f"tokenising {what}", done, total)),
-    )
+    pairs = list(training_pairs(examples))
+    options: dict[str, Any] = {
+        "weights": [example.weight for example in examples],
+        "max_source_tokens": recipe.data.max_source_tokens,
+        "max_target_tokens": recipe.data.max_target_tokens,
+        "too_long": recipe.data.too_long if part == "train" else "cut",
+    }
+
+    def make() -> Encoded:
+        def progress(done: int, total: int) -> None:
+            emit(Progressed(f"tokenising {what}", done, total))
+
+        return encode(pairs, origin.codec, **options, progress=progress)
+
+    if recipe.data.cache:
+        tokenizer = tokenizer_fingerprint(origin.tokenizer_folder)
+        encoded = cached(encoded_key(pairs, tokenizer=tokenizer, **options), make)
+    else:
+        encoded = make()
     if not len(encoded.features):
         raise _no_pairs(recipe, what, examples, encoded.counts.get("too long", 0))
     return encoded

@@ -154,7 +154,7 @@ class _Job:
 
         options, codec = self.recipe.training, self.origin.codec
         self.features, self.parts, self.line_counts = parts.encode_parts(
-            self.recipe, prepared, codec, self.emit
+            self.recipe, prepared, self.origin, self.emit
         )
         for note in parts.notes(self.recipe, self.line_counts, "validation" in self.parts):
             self.emit(Noted(note))

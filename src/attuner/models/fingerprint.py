@@ -1,0 +1,22 @@
+"""What a tokenizer's ids depend on, in a few letters."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+# All that a tokenizer reads; config.json, too, for it says which tokenizer it is.
+_KEYED = ("*.json", "*.spm", "*.model", "*.txt")
+_LIBRARIES = ("sentencepiece", "tokenizers", "transformers")
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """Hash of a tokenizer's files and of the libraries that read them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for library in _LIBRARIES:
+        digest.update(f"{library} {version(library)}\0".encode())
+    for path in sorted({path for pattern in _KEYED for path in folder.glob(pattern)}):
+        content = hashlib.blake2b(path.read_bytes()).hexdigest()
+        digest.update(f"{path.name}\0{content}\0".encode())
+    return digest.hexdigest()
