@@ -186,11 +186,11 @@ def flops(config: dict[str, Any], source_tokens: int, target_tokens: int) -> flo
     The keys and values of cross-attention are counted with the target tokens; attention's own
     products, small at these lengths, and the optimizer are left out.
     """
-    width = config["d_model"]
+    width: int = config["d_model"]
     encoder = config["encoder_layers"] * (4 * width**2 + 2 * width * config["encoder_ffn_dim"])
     decoder = config["decoder_layers"] * (8 * width**2 + 2 * width * config["decoder_ffn_dim"])
     output = width * config["vocab_size"]
-    return 6.0 * (target_tokens * (decoder + output) + source_tokens * encoder)
+    return float(6 * (target_tokens * (decoder + output) + source_tokens * encoder))
 
 
 def _pairs(source: TokenColumn, target: TokenColumn) -> SequencePairs:
