@@ -1,0 +1,118 @@
+"""The benchmarks run from a fresh clone, with their default data, and compare what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def run(script: str, *options: str, folder: Path) -> str:
+    """What a benchmark prints, at its tiniest."""
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), "--tiny", *options],
+        cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Processor: ")
+    return done.stdout
+
+
+def cells(text: str, arm: str) -> list[str]:
+    """The row of an arm in the first table."""
+    row = re.search(rf"^\| {arm} +\|(.*)\|$", text, re.M)
+    assert row is not None, text
+    return [cell.strip() for cell in row[1].split("|")]
+
+
+@pytest.mark.slow
+def test_training(tmp_path: Path) -> None:
+    options = ("--rounds", "2", "--seconds", "0.1", "--updates", "2", "--attention", "eager")
+    text = run("training.py", *options, folder=tmp_path)
+    for arm in ("trainer-course", "trainer-best", "attuner", "attuner-plain"):
+        speed, of_course, of_best = cells(text, arm)
+        assert all(re.fullmatch(r"\d+\.\d+ \(.+\.\..+\)", c) for c in (speed, of_course, of_best))
+    assert cells(text, "trainer-course")[1] == "1.00 (1.00..1.00)"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory(tmp_path: Path) -> None:
+    arms = ("--arms", "trainer-course", "attuner")
+    text = run("memory.py", "--rounds", "1", "--examples", "64", *arms, folder=tmp_path)
+    assert "2 updates over 64 examples" in text
+    assert float(cells(text, "attuner")[0].split()[0]) > 0
+
+
+@pytest.mark.slow
+def test_generation(tmp_path: Path) -> None:
+    text = run("generation.py", "--rounds", "1", "--sentences", "12", folder=tmp_path)
+    last = text[text.index("| arm              | seconds a round") :]
+    sorted_bleu, float_bleu = (cells(last, a)[2] for a in ("generate-sorted", "attuner-float32"))
+    assert sorted_bleu == float_bleu
+    assert cells(last, "trainer-evaluate")[3] == "+0.00"
+
+
+@pytest.mark.slow
+def test_profile(tmp_path: Path) -> None:
+    text = run("profile_step.py", "--updates", "2", folder=tmp_path)
+    for part in ("matrix products of layers", "output layer and loss", "optimizer and clipping"):
+        assert float(cells(text, part)[0]) > 0
+
+
+CHATTING = """
+import sys
+sys.path.insert(0, {benchmarks!r})
+from side_by_side import Arm, Channel, interleave, ratio_table
+
+if "--worker" in sys.argv:
+    name = sys.argv[2]
+    channel = Channel()
+    print("a library greets")
+    channel.reply()
+    while channel.go():
+        print("and chats")
+        if name == "broken":
+            raise ValueError("no more")
+        channel.reply(speed={{"slow": 2.0, "fast": 6.0}}[name])
+else:
+    _, found = interleave([Arm(name) for name in sys.argv[1:]], __file__, [], rounds=3)
+    print(ratio_table(found, "speed", unit="speed", baselines=["slow"]))
+"""
+
+
+def chat(folder: Path, *arms: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "chatting.py"
+    script.write_text(CHATTING.format(benchmarks=str(BENCHMARKS)), encoding="utf-8")
+    command = [sys.executable, str(script), *arms]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_workers_are_compared_round_by_round(tmp_path: Path) -> None:
+    done = chat(tmp_path, "slow", "fast")
+    assert cells(done.stdout, "fast") == ["6.0 (6.0..6.0)", "3.00 (3.00..3.00)"]
+    turns = re.findall(r"round \d of 3: (\w+)", done.stderr)
+    assert turns == ["slow", "fast", "fast", "slow", "slow", "fast"]
+
+
+def test_a_worker_that_breaks_is_shown(tmp_path: Path) -> None:
+    done = chat(tmp_path, "slow", "broken")
+    assert done.returncode == 1
+    assert "broken stopped:" in done.stderr
+    assert "ValueError: no more" in done.stderr
+
+
+def test_docs_name_every_benchmark() -> None:
+    page = (ROOT / "docs/explanation/speed.md").read_text(encoding="utf-8")
+    pieces = {"side_by_side", "subject", "engines", "parity"}
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - pieces
+    assert scripts == set(re.findall(r"^    python benchmarks/(\w+)\.py", page, re.M))
