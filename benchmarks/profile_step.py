@@ -28,9 +28,9 @@ COPIES = "casts and copies"
 GROUPS = (
     ("optimizer and clipping", r"Optimizer\.|adam|_foreach|clip_grad|linalg_vector_norm|sqnorm"),
     ("batch making", r"batch making"),
-    ("embedding", r"embedding"),
+    ("embedding", r"embedding|_Lookup"),
     (OUTPUT, r"LinearCrossEntropy|cross_entropy|linear_ce|log_?softmax|logsumexp"),
-    ("attention", r"attention|_Pad|_Unpad|bmm|softmax|index_select|index_copy|masked_fill"),
+    ("attention", r"attention|_Native|_Pad|_Unpad|bmm|softmax|index_select|index_copy|masked_fill"),
     ("dropout", r"dropout|bernoulli"),
     ("norms, activations, sums", r"layer_?norm|silu|gelu|relu|aten::(add|mul|div|sum)_?\b"),
     (PRODUCTS, r"aten::(mm|addmm|linear|matmul)\b|mkldnn|Addmm|MmBackward"),

@@ -192,3 +192,18 @@ def _save(model: Any, folder: Path, *, pad_row: float) -> None:
         row = model.model.shared.weight[model.config.pad_token_id]
         row.copy_(pad_row * torch.randn(row.shape, generator=torch.Generator().manual_seed(1)))
     model.save_pretrained(folder)
+
+
+@pytest.fixture(params=["native", "plain"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The own kernels, then None: what uses them must give the same either way."""
+    from attuner.kernels import native
+
+    native.cache_clear()
+    if request.param == "plain":
+        monkeypatch.setenv("ATTUNER_KERNELS", "none")
+    found = native()
+    if found is None and request.param == "native":
+        pytest.skip("no C++ compiler for the kernels here")
+    yield found
+    native.cache_clear()

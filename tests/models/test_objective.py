@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy, linear
 from attuner.models.objective import LinearCrossEntropy, Lookups
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -31,6 +32,7 @@ def test_loss_and_gradients_do_not_depend_on_chunks(
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_bf16_stays_near_fp32() -> None:
     torch.manual_seed(0)
     hidden, weight = torch.randn(64, 32), torch.randn(300, 32) / 6

@@ -49,8 +49,8 @@ def test_all_tokenizers_give_the_same_ids(tmp_path: Path, options: dict[str, Any
     codec = load_codec(tmp_path)
     assert isinstance(codec, MarianCodec)
     texts = [*LINES[:-1], *ODD]
-    expected = codec.encode_source(texts)
-    assert codec.encode_target(texts) == expected
+    expected = codec.encode_source(texts).to_lists()
+    assert codec.encode_target(texts).to_lists() == expected
     for theirs in (
         MarianTokenizer.from_pretrained(tmp_path),
         AutoTokenizer.from_pretrained(tmp_path),

@@ -36,6 +36,7 @@ def gradients(model: Any) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradients_are_those_of_transformers(family: str, smoothing: float) -> None:
@@ -92,6 +93,7 @@ def test_without_a_layout_a_packed_model_fails_rather_than_mix_sequences() -> No
         model(input_ids=ids, decoder_input_ids=ids, targets=ids)
 
 
+@pytest.mark.usefixtures("kernels")
 def test_packed_dropout_differs_between_calls_and_repeats_with_the_seed() -> None:
     model, features, rows = tiny_model(dropout=0.3), tiny_features(), np.arange(40)
     model.train()

@@ -36,9 +36,6 @@ class _Packed(ctypes.Structure):
         ("sequences", ctypes.c_int64),
         ("heads", ctypes.c_int64),
         ("head_size", ctypes.c_int64),
-        ("query_stride", ctypes.c_int64),
-        ("key_stride", ctypes.c_int64),
-        ("value_stride", ctypes.c_int64),
         ("queries", ctypes.c_int64),
         ("scale", ctypes.c_float),
         ("causal", ctypes.c_int),
@@ -54,8 +51,6 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "attention_forward": (_P, _P, _P, _P, _P, ctypes.POINTER(_Packed), _I, _F),
     "attention_backward": (*(_P,) * 9, ctypes.POINTER(_Packed), _I, _F),
 }
-
-MAX_HEAD_SIZE = 256
 
 
 class Kernels:
@@ -192,12 +187,12 @@ class Kernels:
         Returns:
             Output (T, H, D), zero behind the last sequence, and what backward wants, (H, T).
         """
-        output = query.new_zeros(query.shape)
-        norms = query.new_zeros(query.shape[1], query.shape[0], dtype=_torch().float32)
+        output = _zero_behind(query, query_starts)
+        norms = query.new_empty(query.shape[1], query.shape[0], dtype=_torch().float32)
         self._call(
             "attention_forward", query.dtype, query.data_ptr(), key.data_ptr(), value.data_ptr(),
             output.data_ptr(), norms.data_ptr(),
-            _packed(query, key, query_starts, key_starts, causal, scale), seed, dropout,
+            _packed(query, query_starts, key_starts, causal, scale), seed, dropout,
         )  # fmt: skip
         return output, norms
 
@@ -218,33 +213,42 @@ class Kernels:
         seed: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of query, key and value; arguments as in the forward pass."""
-        grads = tuple(tensor.new_zeros(tensor.shape) for tensor in (query, key, value))
+        grads = (
+            _zero_behind(query, query_starts),
+            _zero_behind(key, key_starts),
+            _zero_behind(value, key_starts),
+        )
         self._call(
             "attention_backward", query.dtype, grad.data_ptr(), query.data_ptr(), key.data_ptr(),
             value.data_ptr(), output.data_ptr(), norms.data_ptr(),
             *(tensor.data_ptr() for tensor in grads),
-            _packed(query, key, query_starts, key_starts, causal, scale), seed, dropout,
+            _packed(query, query_starts, key_starts, causal, scale), seed, dropout,
         )  # fmt: skip
-        return grads[0], grads[1], grads[2]
+        return grads
 
     def _call(self, name: str, dtype: Any, *arguments: Any) -> Any:
         return self._functions[name, str(dtype)](*arguments)
 
 
+def _zero_behind(like: Tensor, starts: Tensor) -> Tensor:
+    """Room for a result, (T, H, D), zero behind the last sequence."""
+    made = like.new_empty(like.shape)
+    made[int(starts[-1]) :] = 0
+    return made
+
+
 def _packed(
     query: Tensor,
-    key: Tensor,
     query_starts: Tensor,
     key_starts: Tensor,
     causal: bool,
     scale: float,
 ) -> Any:
     num_queries, heads, size = query.shape
-    width = heads * size
     return ctypes.byref(
         _Packed(
             query_starts.data_ptr(), key_starts.data_ptr(), len(query_starts) - 1, heads, size,
-            width, width, width, num_queries, scale, causal,
+            num_queries, scale, causal,
         )
     )  # fmt: skip
 

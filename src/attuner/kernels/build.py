@@ -34,6 +34,7 @@ _FLAGS = (
     "-fopenmp",
 )
 _SECONDS = 120
+_DIGEST_BYTES = 32
 
 
 def load_library() -> ctypes.CDLL | None:
@@ -51,7 +52,7 @@ def load_library() -> ctypes.CDLL | None:
         key.update(part + b"\0")
     library = cache_folder() / "kernels" / f"{key.hexdigest()[:16]}.so"
     try:
-        if not library.is_file():
+        if not _is_whole(library):
             _build(compiler, openmp, library)
         return ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError) as error:
@@ -73,7 +74,20 @@ def _build(compiler: str, openmp: str, library: Path) -> None:
             done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
             if done.returncode:
                 raise OSError(f"{command[0]}: {done.stderr.decode(errors='replace')[:500]}")
+        with compiled.open("ab") as file:
+            file.write(_digest(compiled.read_bytes()))
         compiled.replace(library)
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether it is there and ends with its digest: to load half of one ends the process."""
+    content = library.read_bytes() if library.is_file() else b""
+    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    return bool(body) and _digest(body) == digest
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _compiler() -> str | None:

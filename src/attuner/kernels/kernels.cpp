@@ -156,73 +156,119 @@ void dropout(const T* input, T* output, int64_t n, Dropout factor) {
     store(output + i, load(input[i]) * factor(0, (uint32_t)(i >> 32), (uint32_t)i));
 }
 
-constexpr int64_t kMaxHead = 256;
-
 // Where the sequences lie in the packed rows, and how their tokens are laid out.
 struct Packed {
   const int32_t *query_starts, *key_starts;
-  int64_t sequences, heads, head_size, query_stride, key_stride, value_stride, queries;
+  int64_t sequences, heads, head_size, queries;
   float scale;
   int causal;
 };
 
+// Sixteen numbers at a time; the compiler makes of it what the processor has.
+constexpr int64_t kLanes = 16;
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+
+inline int64_t num_lanes(int64_t n) { return (n + kLanes - 1) / kLanes; }
+inline float* as_floats(std::vector<Lanes>& lanes) { return (float*)lanes.data(); }
+
+// One head of some tokens as fp32, each row filled up with zeros: [token][size].
 template <class T>
-void load_rows(const T* rows, int64_t num, int64_t stride, int64_t size, std::vector<float>& out) {
-  out.resize(num * size);
+void load_rows(const T* rows, int64_t num, int64_t width, int64_t size, std::vector<Lanes>& out) {
+  const int64_t padded = num_lanes(size) * kLanes;
+  out.resize(num * num_lanes(size));
+  float* to = as_floats(out);
+  for (int64_t i = 0; i < num; i++) {
+    for (int64_t d = 0; d < size; d++) to[i * padded + d] = load(rows[i * width + d]);
+    for (int64_t d = size; d < padded; d++) to[i * padded + d] = 0;
+  }
+}
+
+// The same the other way round, so that products with all tokens go side by side: [size][token].
+void transpose(const std::vector<Lanes>& rows, int64_t num, int64_t size, std::vector<Lanes>& out) {
+  const int64_t from_width = num_lanes(size) * kLanes, to_width = num_lanes(num) * kLanes;
+  out.assign(size * num_lanes(num), Lanes{});
+  const float* from = (const float*)rows.data();
+  float* to = as_floats(out);
   for (int64_t i = 0; i < num; i++)
-    for (int64_t d = 0; d < size; d++) out[i * size + d] = load(rows[i * stride + d]);
+    for (int64_t d = 0; d < size; d++) to[d * to_width + i] = from[i * from_width + d];
 }
 
-inline float dot(const float* a, const float* b, int64_t size) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t d = 0; d < size; d++) sum += a[d] * b[d];
-  return sum;
+// out[token] = sum over d of row[d] * columns[d][token]
+inline void multiply(const float* row, const std::vector<Lanes>& columns, int64_t size,
+                     int64_t lanes, Lanes* out) {
+  for (int64_t block = 0; block < lanes; block++) {
+    Lanes sums[4] = {};  // four chains of additions, so that none waits for itself
+    int64_t d = 0;
+    for (; d + 4 <= size; d += 4)
+      for (int64_t k = 0; k < 4; k++) sums[k] += row[d + k] * columns[(d + k) * lanes + block];
+    for (; d < size; d++) sums[0] += row[d] * columns[d * lanes + block];
+    out[block] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
 }
 
-inline void add_scaled(float* to, const float* from, float factor, int64_t size) {
-#pragma omp simd
-  for (int64_t d = 0; d < size; d++) to[d] += factor * from[d];
+inline void add_scaled(Lanes* to, const Lanes* from, float factor, int64_t lanes) {
+  for (int64_t block = 0; block < lanes; block++) to[block] += factor * from[block];
 }
+
+template <class T>
+void store_row(T* place, const Lanes* row, int64_t size) {
+  const float* from = (const float*)row;
+  for (int64_t d = 0; d < size; d++) store(place + d, from[d]);
+}
+
+// One head of one sequence: its tokens, and room for what is computed with them.
+struct Item {
+  int64_t head, first, num, first_key, num_keys, size, width, lanes, key_lanes;
+  std::vector<Lanes> queries, keys, values, key_columns, value_columns;
+
+  template <class T>
+  void read(int64_t item, const Packed& p, const T* query, const T* key, const T* value) {
+    const int64_t sequence = item / p.heads;
+    head = item % p.heads;
+    first = p.query_starts[sequence];
+    num = p.query_starts[sequence + 1] - first;
+    first_key = p.key_starts[sequence];
+    num_keys = p.key_starts[sequence + 1] - first_key;
+    size = p.head_size;
+    width = p.heads * size;
+    lanes = num_lanes(size);
+    key_lanes = num_lanes(num_keys);
+    load_rows(query + place(first), num, width, size, queries);
+    load_rows(key + place(first_key), num_keys, width, size, keys);
+    load_rows(value + place(first_key), num_keys, width, size, values);
+    transpose(keys, num_keys, size, key_columns);
+  }
+  int64_t place(int64_t token) const { return token * width + head * size; }
+};
 
 // softmax(q·k·scale)·v of each sequence on its own; `norms` keeps each softmax's logarithm.
 template <class T>
 void attention_forward(const T* query, const T* key, const T* value, T* output, float* norms,
                        Packed p, Dropout dropout) {
-  const int64_t size = p.head_size, width = p.heads * size;
 #pragma omp parallel
   {
-    std::vector<float> keys, values, weights;
-    float q[kMaxHead], out[kMaxHead];
-#pragma omp for schedule(dynamic, 4)
+    Item it;
+    std::vector<Lanes> scores, out;
+#pragma omp for schedule(dynamic, 8)
     for (int64_t item = 0; item < p.sequences * p.heads; item++) {
-      const int64_t sequence = item / p.heads, head = item % p.heads;
-      const int64_t first = p.query_starts[sequence], first_key = p.key_starts[sequence];
-      const int64_t num = p.query_starts[sequence + 1] - first;
-      const int64_t num_keys = p.key_starts[sequence + 1] - first_key;
-      load_rows(key + first_key * p.key_stride + head * size, num_keys, p.key_stride, size, keys);
-      load_rows(value + first_key * p.value_stride + head * size, num_keys, p.value_stride, size,
-                values);
-      weights.resize(num_keys);
-      for (int64_t i = 0; i < num; i++) {
-        const T* place = query + (first + i) * p.query_stride + head * size;
-        for (int64_t d = 0; d < size; d++) q[d] = load(place[d]) * p.scale;
-        const int64_t seen = p.causal ? i + 1 : num_keys;
+      it.read(item, p, query, key, value);
+      scores.resize(it.key_lanes);
+      for (int64_t i = 0; i < it.num; i++) {
+        const int64_t seen = p.causal ? i + 1 : it.num_keys;
+        multiply((float*)&it.queries[i * it.lanes], it.key_columns, it.size, it.key_lanes,
+                 scores.data());
+        float* weights = as_floats(scores);
         float largest = -INFINITY, sum = 0;
-        for (int64_t t = 0; t < seen; t++) {
-          weights[t] = dot(q, &keys[t * size], size);
-          largest = std::max(largest, weights[t]);
-        }
-        for (int64_t t = 0; t < seen; t++) {
-          weights[t] = fast_exp(weights[t] - largest);
-          sum += weights[t];
-        }
-        std::fill(out, out + size, 0.0f);
+#pragma omp simd reduction(max : largest)
+        for (int64_t t = 0; t < seen; t++) largest = std::max(largest, weights[t] *= p.scale);
+#pragma omp simd reduction(+ : sum)
+        for (int64_t t = 0; t < seen; t++) sum += weights[t] = fast_exp(weights[t] - largest);
+        out.assign(it.lanes, Lanes{});
         for (int64_t t = 0; t < seen; t++)
-          add_scaled(out, &values[t * size], weights[t] / sum * dropout(item, i, t), size);
-        T* to = output + (first + i) * width + head * size;
-        for (int64_t d = 0; d < size; d++) store(to + d, out[d]);
-        norms[head * p.queries + first + i] = largest + std::log(sum);
+          add_scaled(out.data(), &it.values[t * it.lanes], weights[t] / sum * dropout(item, i, t),
+                     it.lanes);
+        store_row(output + it.place(it.first + i), out.data(), it.size);
+        norms[it.head * p.queries + it.first + i] = largest + std::log(sum);
       }
     }
   }
@@ -232,50 +278,48 @@ template <class T>
 void attention_backward(const T* grad, const T* query, const T* key, const T* value,
                         const T* output, const float* norms, T* grad_query, T* grad_key,
                         T* grad_value, Packed p, Dropout dropout) {
-  const int64_t size = p.head_size, width = p.heads * size;
 #pragma omp parallel
   {
-    std::vector<float> keys, values, key_grads, value_grads;
-    float q[kMaxHead], g[kMaxHead], o[kMaxHead], q_grad[kMaxHead];
-#pragma omp for schedule(dynamic, 4)
+    Item it;
+    std::vector<Lanes> grads, outputs, scores, slopes, query_grad, key_grads, value_grads;
+#pragma omp for schedule(dynamic, 8)
     for (int64_t item = 0; item < p.sequences * p.heads; item++) {
-      const int64_t sequence = item / p.heads, head = item % p.heads;
-      const int64_t first = p.query_starts[sequence], first_key = p.key_starts[sequence];
-      const int64_t num = p.query_starts[sequence + 1] - first;
-      const int64_t num_keys = p.key_starts[sequence + 1] - first_key;
-      load_rows(key + first_key * p.key_stride + head * size, num_keys, p.key_stride, size, keys);
-      load_rows(value + first_key * p.value_stride + head * size, num_keys, p.value_stride, size,
-                values);
-      key_grads.assign(num_keys * size, 0);
-      value_grads.assign(num_keys * size, 0);
-      for (int64_t i = 0; i < num; i++) {
-        const int64_t row = first + i, place = row * width + head * size;
-        const T* q_place = query + row * p.query_stride + head * size;
-        for (int64_t d = 0; d < size; d++) {
-          q[d] = load(q_place[d]);
-          g[d] = load(grad[place + d]);
-          o[d] = load(output[place + d]);
-          q_grad[d] = 0;
-        }
-        const float inner = dot(g, o, size), norm = norms[head * p.queries + row];
-        const int64_t seen = p.causal ? i + 1 : num_keys;
+      it.read(item, p, query, key, value);
+      transpose(it.values, it.num_keys, it.size, it.value_columns);
+      load_rows(grad + it.place(it.first), it.num, it.width, it.size, grads);
+      load_rows(output + it.place(it.first), it.num, it.width, it.size, outputs);
+      scores.resize(it.key_lanes);
+      slopes.resize(it.key_lanes);
+      key_grads.assign(it.num_keys * it.lanes, Lanes{});
+      value_grads.assign(it.num_keys * it.lanes, Lanes{});
+      for (int64_t i = 0; i < it.num; i++) {
+        const int64_t seen = p.causal ? i + 1 : it.num_keys, row = i * it.lanes;
+        const float *g = (float*)&grads[row], *o = (float*)&outputs[row];
+        float inner = 0;
+#pragma omp simd reduction(+ : inner)
+        for (int64_t d = 0; d < it.size; d++) inner += g[d] * o[d];
+        multiply((float*)&it.queries[row], it.key_columns, it.size, it.key_lanes, scores.data());
+        multiply(g, it.value_columns, it.size, it.key_lanes, slopes.data());
+        float *weights = as_floats(scores), *slope = as_floats(slopes);
+        const float norm = norms[it.head * p.queries + it.first + i];
+#pragma omp simd
         for (int64_t t = 0; t < seen; t++) {
-          const float* k = &keys[t * size];
-          const float weight = fast_exp(dot(q, k, size) * p.scale - norm);
-          const float kept = dropout(item, i, t);
-          const float score = weight * (dot(g, &values[t * size], size) * kept - inner) * p.scale;
-          add_scaled(&value_grads[t * size], g, weight * kept, size);
-          add_scaled(&key_grads[t * size], q, score, size);
-          add_scaled(q_grad, k, score, size);
+          const float weight = fast_exp(weights[t] * p.scale - norm);
+          const float kept = dropout((uint32_t)item, (uint32_t)i, (uint32_t)t);
+          slope[t] = weight * (slope[t] * kept - inner) * p.scale;
+          weights[t] = weight * kept;
         }
-        for (int64_t d = 0; d < size; d++) store(grad_query + place + d, q_grad[d]);
+        query_grad.assign(it.lanes, Lanes{});
+        for (int64_t t = 0; t < seen; t++) {
+          add_scaled(&value_grads[t * it.lanes], &grads[row], weights[t], it.lanes);
+          add_scaled(&key_grads[t * it.lanes], &it.queries[row], slope[t], it.lanes);
+          add_scaled(query_grad.data(), &it.keys[t * it.lanes], slope[t], it.lanes);
+        }
+        store_row(grad_query + it.place(it.first + i), query_grad.data(), it.size);
       }
-      for (int64_t i = 0; i < num_keys; i++) {
-        const int64_t place = (first_key + i) * width + head * size;
-        for (int64_t d = 0; d < size; d++) {
-          store(grad_key + place + d, key_grads[i * size + d]);
-          store(grad_value + place + d, value_grads[i * size + d]);
-        }
+      for (int64_t t = 0; t < it.num_keys; t++) {
+        store_row(grad_key + it.place(it.first_key + t), &key_grads[t * it.lanes], it.size);
+        store_row(grad_value + it.place(it.first_key + t), &value_grads[t * it.lanes], it.size);
       }
     }
   }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attuner.kernels import MAX_HEAD_SIZE, native
+from attuner.kernels import native
 from attuner.models.layout import Bucket, Packed
 
 # The kernel goes through the keys one by one; longer sequences are better off with matrix products.
@@ -64,7 +64,6 @@ def _kernel_takes(query: Tensor, packed: Packed) -> bool:
     return (
         query.device.type == "cpu"
         and query.dtype in (torch.bfloat16, torch.float32)
-        and query.shape[-1] <= MAX_HEAD_SIZE
         and packed.longest <= _LONGEST_FOR_KERNEL
         and native() is not None
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -37,7 +39,10 @@ class Bucket:
     is_future: Tensor
 
 
-@dataclass(frozen=True, slots=True)
+_TENSORS = ("source_index", "target_index", "source_is_pad", "is_future")
+
+
+@dataclass(frozen=True)
 class Packed:
     """Where sequences begin and end in the packed rows.
 
@@ -45,18 +50,33 @@ class Packed:
         source_positions: Position of each source token in its sequence, (1, S); 0 where the row
             is filled up.
         target_positions: Position of each target token in its sequence, (1, T); likewise.
-        longest: Longest sequence of either side, in tokens.
-        source_starts: Where each source begins, and the end of the last, (B + 1,) int32, CPU.
+        source_lengths: Source tokens of each sequence, (B,), int64, on the CPU.
+        target_lengths: Target tokens of each sequence, likewise.
+        source_starts: Where each source begins, and the end of the last, (B + 1,), int32, on the
+            CPU.
         target_starts: The same for targets.
-        buckets: Sequences of like length, in the order of the rows.
     """
 
     source_positions: Tensor
     target_positions: Tensor
-    longest: int
+    source_lengths: Tensor
+    target_lengths: Tensor
     source_starts: Tensor
     target_starts: Tensor
-    buckets: tuple[Bucket, ...]
+
+    @cached_property
+    def longest(self) -> int:
+        """Longest sequence of either side, in tokens."""
+        return max(int(self.source_lengths.max()), int(self.target_lengths.max()))
+
+    @cached_property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """Sequences of like length, in the order of the rows; made where they are asked for."""
+        device = self.source_positions.device
+        return tuple(
+            replace(bucket, **{name: getattr(bucket, name).to(device) for name in _TENSORS})
+            for bucket in _buckets(self.source_lengths, self.target_lengths)
+        )
 
 
 def layout(source_lengths: Tensor, target_lengths: Tensor) -> Packed:
@@ -69,12 +89,22 @@ def layout(source_lengths: Tensor, target_lengths: Tensor) -> Packed:
         source_lengths: Source tokens of each sequence, (B,), int64, on the CPU.
         target_lengths: Target tokens of each sequence, (B,), int64, on the CPU.
     """
+    return Packed(
+        filled_up(_positions(source_lengths), 0)[None],
+        filled_up(_positions(target_lengths), 0)[None],
+        source_lengths,
+        target_lengths,
+        _starts(source_lengths),
+        _starts(target_lengths),
+    )
+
+
+def _buckets(source_lengths: Tensor, target_lengths: Tensor) -> Iterator[Bucket]:
     source_positions = _positions(source_lengths)
     target_positions = _positions(target_lengths)
     steps = torch.tensor([b for e in range(3, 30) for b in (2**e, 3 * 2 ** (e - 1))])
     size = torch.bucketize(torch.maximum(source_lengths, target_lengths), steps)
     cuts = [0, *(torch.nonzero(size.diff()).view(-1) + 1).tolist(), len(size)]
-    buckets = []
     source_start = target_start = 0
     for first, last in pairwise(cuts):
         sources, targets = source_lengths[first:last], target_lengths[first:last]
@@ -82,28 +112,18 @@ def layout(source_lengths: Tensor, target_lengths: Tensor) -> Packed:
         target = slice(target_start, target_start + int(targets.sum()))
         s, t = int(sources.max()), int(targets.max())
         rows = torch.arange(last - first)
-        buckets.append(
-            Bucket(
-                num=last - first,
-                source=source,
-                target=target,
-                source_length=s,
-                target_length=t,
-                source_index=rows.repeat_interleave(sources) * s + source_positions[source],
-                target_index=rows.repeat_interleave(targets) * t + target_positions[target],
-                source_is_pad=(torch.arange(s) >= sources[:, None])[:, None, None],
-                is_future=torch.ones(t, t, dtype=torch.bool).triu(1),
-            )
+        yield Bucket(
+            num=last - first,
+            source=source,
+            target=target,
+            source_length=s,
+            target_length=t,
+            source_index=rows.repeat_interleave(sources) * s + source_positions[source],
+            target_index=rows.repeat_interleave(targets) * t + target_positions[target],
+            source_is_pad=(torch.arange(s) >= sources[:, None])[:, None, None],
+            is_future=torch.ones(t, t, dtype=torch.bool).triu(1),
         )
         source_start, target_start = source.stop, target.stop
-    return Packed(
-        filled_up(source_positions, 0)[None],
-        filled_up(target_positions, 0)[None],
-        max(int(source_lengths.max()), int(target_lengths.max())),
-        _starts(source_lengths),
-        _starts(target_lengths),
-        tuple(buckets),
-    )
 
 
 def filled_up(row: Tensor, fill: int) -> Tensor:
@@ -112,32 +132,24 @@ def filled_up(row: Tensor, fill: int) -> Tensor:
 
 
 def num_filling(length: int) -> int:
-    """How many places to add to a row, at most one in 16 of a long one.
+    """How many places to add to a row, at most one in 32 of a long one.
 
     oneDNN makes and keeps a kernel for each shape that it meets: with rows of any length a run's
     resident size grew by half a gigabyte in 40 updates.
 
     >>> [length + num_filling(length) for length in (5, 350, 1500, 2040)]
-    [16, 352, 1536, 2048]
+    [16, 352, 1504, 2048]
     """
-    multiple = max(16, 1 << max(0, length.bit_length() - 5))
+    multiple = max(16, 1 << max(0, length.bit_length() - 6))
     return -length % multiple
 
 
 def to_device(packed: Packed, device: torch.device) -> Packed:
     """The layout with its tensors on `device`."""
-    if device.type == "cpu":
-        return packed
-    tensors = ("source_index", "target_index", "source_is_pad", "is_future")
-    buckets = (
-        replace(bucket, **{name: getattr(bucket, name).to(device) for name in tensors})
-        for bucket in packed.buckets
-    )
     return replace(
         packed,
         source_positions=packed.source_positions.to(device),
         target_positions=packed.target_positions.to(device),
-        buckets=tuple(buckets),
     )
 
 

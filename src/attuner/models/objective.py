@@ -85,8 +85,9 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Scale the gradients found in the forward pass, in place: they are used once."""
         grad_hidden, grad_weight = ctx.saved_tensors
-        grad_hidden.mul_(grad)
-        grad_weight.mul_(grad)
+        if grad.device.type != "cpu" or grad != 1:  # elsewhere, to look would be to wait
+            grad_hidden.mul_(grad)
+            grad_weight.mul_(grad)
         ctx.lookups.collect(grad_weight)
         return grad_hidden, grad_weight, None, None, None, None, None
 
@@ -192,6 +193,7 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         call["targets"] = kwargs.pop("targets")
         call["smoothing"] = kwargs.pop("label_smoothing", 0.0)
         call["lookups"] = Lookups()
+        call["is_packed"] = "packed" in kwargs
         return args, kwargs
 
     def look_up(layer: nn.Embedding, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
@@ -204,11 +206,7 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
 
     def compute(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         hidden, targets = args[0], call["targets"]
-        kept = targets != IGNORED
-        rows, targets = hidden[kept], targets[kept]
-        # To a length that comes again, for the same reason as packed rows.
-        rows = F.pad(rows, (0, 0, 0, num_filling(len(rows))))
-        targets = F.pad(targets, (0, num_filling(len(targets))), value=IGNORED)
+        rows, targets = _real(hidden.flatten(0, 1), targets.flatten(), call["is_packed"])
         weight: Any = layer.weight
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
@@ -239,6 +237,19 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _real(hidden: Tensor, targets: Tensor, is_packed: bool) -> tuple[Tensor, Tensor]:
+    """Hidden states (N, D) and targets (N,) of real positions, filled up as packed rows are.
+
+    Packed rows are so already.
+    """
+    if is_packed:
+        return hidden, targets
+    kept = targets != IGNORED
+    hidden, targets = hidden[kept], targets[kept]
+    filling = num_filling(len(targets))
+    return F.pad(hidden, (0, 0, 0, filling)), F.pad(targets, (0, filling), value=IGNORED)
 
 
 def _is_trained(weight: Tensor) -> bool:

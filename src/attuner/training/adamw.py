@@ -77,8 +77,13 @@ class AdamW(torch.optim.Optimizer):
             else:
                 self._grads[parameter] = before.float().add_(grad)
 
-    def clip(self, max_norm: float) -> float:
-        """The norm of the whole gradient; the next step scales it down to at most `max_norm`."""
+    def clip(self, max_norm: float, *, scale: float = 1.0) -> float:
+        """The norm of the whole gradient; the next step scales it down to at most `max_norm`.
+
+        Args:
+            max_norm: The limit.
+            scale: Factor of the gradient, for norm and step.
+        """
         kernels = native()
         grads = [grad for _, grad in self._gradients()]
         if kernels is not None and all(kernels.can_take(grad) for grad in grads):
@@ -86,7 +91,8 @@ class AdamW(torch.optim.Optimizer):
         else:
             norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
             norm = float(torch.linalg.vector_norm(torch.stack(norms)))
-        self._grad_scale = min(1.0, max_norm / (norm + 1e-6))
+        norm *= scale
+        self._grad_scale = scale * min(1.0, max_norm / (norm + 1e-6))
         return norm
 
     @torch.no_grad()

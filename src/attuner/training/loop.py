@@ -209,12 +209,13 @@ def _gradient(
             with _synced(accelerator, model, number == last):
                 with accelerator.autocast():
                     summed = loss(model, batch) * (0.0 if is_empty else 1.0)
-                accelerator.backward(summed * scale)
+                # With fp16 the scaler wants numbers of a moderate size; else the optimizer scales.
+                accelerator.backward(summed * scale if accelerator.scaler else summed)
             weights.collect()
             total += summed.detach()
     limit = max_grad_norm or float("inf")
     if accelerator.scaler is None:
-        norm = weights.clip(limit)
+        norm = weights.clip(limit, scale=scale)
     else:  # which has scaled the gradient, and scales it back first
         norm = float(accelerator.clip_grad_norm_(model.parameters(), limit))
     return float(accelerator.reduce(total, "sum")), norm
