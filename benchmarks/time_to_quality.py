@@ -135,17 +135,17 @@ def trainer_arm(args: argparse.Namespace, curve: Curve, **options: Any) -> None:
     """The stock trainer on the same examples, paused while it is scored."""
     import torch
 
-    from attuner.models.codec import load_codec
-    from attuner.models.loading import load_seq2seq, resolve_model
     from attuner.tasks.translation import TranslationTask
+    from attuner.training import setup
     from attuner.training.data import prepare_data
     from attuner.training.parts import encode_parts
     from attuner.training.scoring import GenerationOptions, generated_scores, token_loss
 
     recipe = build_recipe(args)
-    folder = resolve_model(args.model)
-    model, codec = load_seq2seq(folder), load_codec(folder)
-    features, parts, _ = encode_parts(recipe, prepare_data(recipe), codec, lambda _: None)
+    origin = setup.find_origin(recipe)
+    assert origin is not None
+    model, codec = setup.load_model(recipe, origin), origin.codec
+    features, parts, _ = encode_parts(recipe, prepare_data(recipe), origin, lambda _: None)
     part, task = parts["validation"], TranslationTask(model)
     per_epoch = -(-len(features) // options["per_device_train_batch_size"])
     every = max(1, per_epoch // args.evaluations)

@@ -53,7 +53,10 @@ def whole_run() -> list[Event]:
         Noted("fp16 needs a GPU: fp32 is used."),
         Evaluated("before", "validation", 0, 0.0, scores, SIGNATURES),
         Evaluated("before", "test", 0, 0.0, scores, SIGNATURES),
-        Planned(1000, 12345, 2, 200, "2048 target tokens", 2, 7_600_000, "cpu", "fp32", "packed"),
+        Planned(
+            1000, 12345, 2, 200, "2048 target tokens", 2, 7_600_000, "cpu", "fp32",
+            "native kernels", "packed",
+        ),
         *[step(number) for number in range(1, 101)],
         Evaluated("epoch", "validation", 100, 1.0, after, SIGNATURES, 2.5, is_best=True),
         Saved(100, Path("runs/x/checkpoints/step-000100"), is_best=True),
@@ -91,7 +94,7 @@ def test_a_whole_run_in_a_log() -> None:
         "Test before tuning: loss 3.00, BLEU 38.90, chrF 58.10\n"
         "Training  1,000 examples (12,345 target tokens), 2 epochs\n"
         "Updates   200 steps of 2048 target tokens, in 2 micro-batches\n"
-        "Model     7.6 million parameters, on cpu, fp32, packed\n"
+        "Model     7.6 million parameters, on cpu, fp32, native kernels, packed\n"
         "    1.00         2.5000           2.0000    47.25    65.00  * best so far\n"
         "    2.00         2.2500           2.1000    40.00         \n"
         "\n"
@@ -160,8 +163,11 @@ def test_time_left_of_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     with Display(Console(file=file, width=100)) as display:
         display(
-            Planned(9, 99, 2, 200, "32 examples", 1, 10, "cpu", "fp32", "packed", first_step=100)
-        )
+            Planned(
+                9, 99, 2, 200, "32 examples", 1, 10, "cpu", "fp32", "native kernels", "packed",
+                first_step=100,
+            )
+        )  # fmt: skip
         for number in (101, 120):
             now[0] += 40.0
             display(step(number))

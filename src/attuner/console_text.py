@@ -81,13 +81,15 @@ def evaluation_lines(found: Evaluation) -> list[str]:
 def plan_lines(event: Planned) -> list[str]:
     """What the loop will do, on what."""
     accumulation = f", in {event.accumulation} micro-batches" if event.accumulation > 1 else ""
+    computing = ", ".join(
+        filter(None, (event.device, event.precision, event.kernels, event.batches))
+    )
     resumed = f", going on after step {event.first_step:,}" if event.first_step else ""
     return [
         f"Training  {event.num_examples:,} examples ({event.num_target_tokens:,} target tokens), "
         f"{event.num_epochs:g} epochs",
         f"Updates   {event.num_steps:,} steps of {event.batch}{accumulation}{resumed}",
-        f"Model     {event.num_parameters / 1e6:.1f} million parameters, on {event.device}, "
-        f"{event.precision}, {event.batches}",
+        f"Model     {event.num_parameters / 1e6:.1f} million parameters, on {computing}",
     ]
 
 

@@ -49,12 +49,12 @@ def render(checked: Checked, console: Console) -> None:
 
 def cost_lines(cost: Cost) -> list[str]:
     """Steps, time and memory in words."""
+    computing = ", ".join(filter(None, (cost.device, cost.precision, cost.kernels, cost.batches)))
     total = cost.training_seconds + cost.evaluation_seconds
     return [
         f"Updates   {cost.num_steps:,} steps of {cost.batch}, {cost.seconds_a_step:.2f} s each "
         f"(measured on {cost.measured_steps})",
-        f"Model     {cost.num_parameters / 1e6:.1f} million parameters, on {cost.device}, "
-        f"{cost.precision}, {cost.batches}",
+        f"Model     {cost.num_parameters / 1e6:.1f} million parameters, on {computing}",
         f"Time      about {duration(total)}: training {duration(cost.training_seconds)}, "
         f"translating for the scores {duration(cost.evaluation_seconds)}",
         f"Memory    {cost.peak_memory_bytes / 2**30:.1f} GB at most while measuring",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attuner.kernels import build, native
+from attuner.kernels import build, describe, native
 
 
 @pytest.fixture(autouse=True)
@@ -79,4 +79,16 @@ def test_the_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("ATTUNER_KERNELS", "none")
 
     assert native() is None
+    native.cache_clear()
+
+
+def test_runs_say_which_kernels_they_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    native.cache_clear()
+    monkeypatch.setenv("ATTUNER_KERNELS", "none")
+    assert describe("cpu") == "torch's kernels (ATTUNER_KERNELS=none)"
+    monkeypatch.delenv("ATTUNER_KERNELS")
+    monkeypatch.setattr(build, "_compiler", lambda: None)
+    native.cache_clear()
+    assert describe("cpu") == "torch's kernels (no C++ compiler that builds ours)"
+    assert describe("cuda") == ""
     native.cache_clear()

@@ -27,6 +27,17 @@ def native() -> Kernels | None:
     return None if library is None else Kernels(library)
 
 
+def describe(device: str) -> str:
+    """Which kernels a run on this device uses, in words; "" where there is no choice."""
+    if device != "cpu":
+        return ""
+    if native() is not None:
+        return "native kernels"
+    switched_off = os.environ.get("ATTUNER_KERNELS", "auto") == "none"
+    why = "ATTUNER_KERNELS=none" if switched_off else "no C++ compiler that builds ours"
+    return f"torch's kernels ({why})"
+
+
 class _Packed(ctypes.Structure):
     """`Packed` of kernels.cpp."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.data.preparation import Prepared
+from attuner.kernels import describe
 from attuner.training.events import Event, Noted, Progressed, Stepped
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Cost:
         batch: Size of an update in words.
         device: Where it computes, such as "cpu".
         precision: Number format of the matrix products.
+        kernels: Native ones or torch's, with the reason; "" on a GPU.
         batches: "packed" or "padded", with the reason.
         num_parameters: Parameters of the model.
         measured_steps: Updates that were timed.
@@ -54,6 +56,7 @@ class Cost:
     batch: str
     device: str
     precision: str
+    kernels: str
     batches: str
     num_parameters: int
     measured_steps: int
@@ -102,6 +105,7 @@ def measure_cost(
         batch=setup.describe_batch(recipe),
         device=str(device.accelerator.device),
         precision=device.precision,
+        kernels=describe(device.accelerator.device.type),
         batches=task.batches,
         num_parameters=setup.num_parameters(model),
         measured_steps=len(steps),

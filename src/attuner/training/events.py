@@ -34,6 +34,7 @@ class Planned:
     num_parameters: int
     device: str
     precision: str
+    kernels: str  # "native kernels" or "torch's kernels", with the reason; "" on a GPU
     batches: str  # "packed" or "padded", with the reason
     first_step: int = 0  # above 0 when a run is resumed
 

@@ -30,6 +30,7 @@ def build_manifest(
     seeds: Mapping[str, int],
     device: str,
     precision: str,
+    kernels: str,
 ) -> dict[str, Any]:
     """Versions, machine, seeds, fingerprints of model and data.
 
@@ -41,6 +42,7 @@ def build_manifest(
         seeds: By what they are for.
         device: Where the run computes.
         precision: Number format of the matrix products.
+        kernels: Which kernels a processor uses, in words.
     """
     weights = sorted(model_folder.glob("*.safetensors")) if model_folder else []
     return {
@@ -51,6 +53,7 @@ def build_manifest(
             "cores": os.cpu_count(),
             "device": device,
             "precision": precision,
+            "kernels": kernels,
         },
         "seeds": dict(seeds),
         "model": {"name": model, "sha256": {path.name: _sha256(path) for path in weights}},

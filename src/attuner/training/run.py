@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.errors import RunError
+from attuner.kernels import describe
 from attuner.training import parts, setup, vocabulary
 from attuner.training.disk import disk_faults, require_space
 from attuner.training.events import (
@@ -204,6 +205,7 @@ class _Job:
             seeds={"training": self.recipe.training.seed, "split": self.recipe.data.split.seed},
             device=device_name(self.accelerator.device),
             precision=self.precision,
+            kernels=describe(self.accelerator.device.type),
         )
         write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
 
@@ -230,6 +232,7 @@ class _Job:
                 num_parameters=setup.num_parameters(self.raw_model),
                 device=str(self.accelerator.device),
                 precision=self.precision,
+                kernels=describe(self.accelerator.device.type),
                 batches=self.task.batches,
                 first_step=state.step,
             )
