@@ -5,7 +5,9 @@
 Arms, one after the other, a process each:
 
 - trainer-course: Seq2SeqTrainer with the course's recipe at full length: 3 epochs, 2e-5, weight
-  decay 0.01, linear, batches of 32, fp32. The best BLEU that it reaches is the mark.
+  decay 0.01, linear, batches of 32. The best BLEU that it reaches is the mark. `--engine course`
+  (the default) computes as the course does: fp32, random order. `--engine best` is the trainer at
+  its best on this machine, as in training.py: the stricter comparison, several times as short.
 - attuner: `attuner train` with the recipe `translation`, a whole run with its checkpoints.
 - trainer-our-settings: Seq2SeqTrainer with Attuner's learning rate and schedule; stops when it
   has reached the mark. It tells what the engine brings from what the settings bring.
@@ -26,8 +28,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from engines import Work, train_with_trainer
-from side_by_side import Arm, Channel, describe_machine, note, started, table
+from engines import Work, faster_attention, train_with_trainer
+from side_by_side import (
+    Arm,
+    Channel,
+    describe_machine,
+    find_allocator,
+    note,
+    started,
+    table,
+)
 from subject import parser
 
 if TYPE_CHECKING:
@@ -135,6 +145,7 @@ def trainer_arm(args: argparse.Namespace, curve: Curve, **options: Any) -> None:
     """The stock trainer on the same examples, paused while it is scored."""
     import torch
 
+    from attuner.models.precision import has_fast_bf16
     from attuner.tasks.translation import TranslationTask
     from attuner.training import setup
     from attuner.training.data import prepare_data
@@ -167,6 +178,9 @@ def trainer_arm(args: argparse.Namespace, curve: Curve, **options: Any) -> None:
         clock[0] = time.perf_counter()
         return args.mark is None or curve.best < args.mark
 
+    if args.engine == "best":
+        model.set_attn_implementation(faster_attention(model, features))
+        options |= {"grouped": True, "bf16": has_fast_bf16()}
     evaluate()
     clock[0] = time.perf_counter()
     train_with_trainer(model, features, after_step, seed=args.seed, num_train_epochs=3, **options)
@@ -260,13 +274,17 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     print(describe_machine())
     print(f"Data: at most {args.pairs:,} training examples of {args.data}; model: {args.model}")
+    allocator = find_allocator() if args.engine == "best" else None
+    preloaded = {"LD_PRELOAD": allocator} if allocator else {}
+    print(f"The trainer computes as {args.engine}; allocator: {allocator or 'the C library'}")
     curves: dict[str, list[Point]] = {}
     mark = 0.0
     for name in ARMS:
         file = args.output / f"{name}.jsonl"
         points = read_curve(file) if args.reuse else None
         if points is None:
-            run_arm(name, [*sys.argv[1:], *(["--mark", str(mark)] if "settings" in name else [])])
+            given = [*sys.argv[1:], *(["--mark", str(mark)] if "settings" in name else [])]
+            run_arm(Arm(name, preloaded if name.startswith("trainer") else {}), given)
             points = read_curve(file)
             assert points is not None
         curves[name] = points
@@ -276,10 +294,10 @@ def main() -> None:
     print(f"\nCurves: {args.output / 'curves.png'}")
 
 
-def run_arm(name: str, given: list[str]) -> None:
+def run_arm(arm: Arm, given: list[str]) -> None:
     """Let a worker train from beginning to end."""
-    note(f"training {name}")
-    with started(Arm(name), __file__, given):
+    note(f"training {arm.name}")
+    with started(arm, __file__, given):
         pass
 
 
@@ -292,6 +310,8 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--evaluate-every", type=int, default=20, help="updates of attuner's arm")
     made.add_argument("--evaluations", type=int, default=8, help="an epoch of the trainer's arms")
     made.add_argument("--batch", type=int, default=32, help="examples of trainer-our-settings")
+    made.add_argument("--engine", choices=("course", "best"), default="course",
+                      help="how the trainer's arms compute")  # fmt: skip
     made.add_argument("--output", type=Path, default=Path("runs/time-to-quality"))
     made.add_argument("--reuse", action="store_true", help="take finished curves from the output")
     made.add_argument("--mark", type=float, help=argparse.SUPPRESS)

@@ -1,8 +1,7 @@
 """Own kernels for training on a processor: optional, with the same results as torch's operations.
 
-`native()` gives them where a C++ compiler is found and `ATTUNER_KERNELS` is not `none`; callers
-go on with torch's operations where it gives None. They take contiguous tensors in bf16 or fp32
-on the processor.
+They are there where a C++ compiler is found and `ATTUNER_KERNELS` is not `none`. `kernels_for`
+gives them to callers whose tensors they can take; with None, torch's operations serve.
 """
 
 from __future__ import annotations
@@ -25,6 +24,19 @@ def native() -> Kernels | None:
         return None
     library = load_library()
     return None if library is None else Kernels(library)
+
+
+def kernels_for(*tensors: Tensor) -> Kernels | None:
+    """The kernels, if they are there and can take these tensors.
+
+    They take contiguous tensors on the processor, all in bf16 or all in fp32.
+    """
+    dtype = str(tensors[0].dtype)
+    fit = dtype in ("torch.bfloat16", "torch.float32") and all(
+        tensor.device.type == "cpu" and str(tensor.dtype) == dtype and tensor.is_contiguous()
+        for tensor in tensors
+    )
+    return native() if fit else None
 
 
 def describe(device: str) -> str:
@@ -75,15 +87,6 @@ class Kernels:
                 function.argtypes = arguments
                 function.restype = ctypes.c_double if name == "sum_of_squares" else None
                 self._functions[name, dtype] = function
-
-    @staticmethod
-    def can_take(*tensors: Tensor) -> bool:
-        """Whether tensors are on the processor, contiguous, all in bf16 or all in fp32."""
-        dtype = tensors[0].dtype
-        return str(dtype) in ("torch.bfloat16", "torch.float32") and all(
-            tensor.device.type == "cpu" and tensor.dtype == dtype and tensor.is_contiguous()
-            for tensor in tensors
-        )
 
     def cross_entropy_(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attuner.kernels import native
+from attuner.kernels import Kernels, kernels_for
 from attuner.models.layout import Bucket, Packed
 
 # The kernel goes through the keys one by one; longer sequences are better off with matrix products.
@@ -45,28 +45,23 @@ def packed_attention(
     role = module.attuner_role
     asks_source, sees_source = role == "encoder", role != "decoder"
     scaling = scaling or query.shape[-1] ** -0.5
-    if _kernel_takes(query, packed):
-        output = _native_attention(
-            query,
-            key,
-            value,
-            packed,
-            asks_source,
-            sees_source,
-            scaling,
-            dropout if module.training else 0.0,
-        )
-        return output, None
-    return _in_blocks(query, key, value, packed, asks_source, sees_source, scaling, dropout), None
-
-
-def _kernel_takes(query: Tensor, packed: Packed) -> bool:
-    return (
-        query.device.type == "cpu"
-        and query.dtype in (torch.bfloat16, torch.float32)
-        and packed.longest <= _LONGEST_FOR_KERNEL
-        and native() is not None
+    rows = [row[0].transpose(0, 1) for row in (query, key, value)]
+    kernels = kernels_for(*rows) if packed.longest <= _LONGEST_FOR_KERNEL else None
+    if kernels is None:
+        sides = (packed, asks_source, sees_source)
+        return _in_blocks(query, key, value, *sides, scaling, dropout), None
+    starts = tuple(
+        packed.source_starts if source else packed.target_starts
+        for source in (asks_source, sees_source)
     )
+    options = {
+        "causal": not sees_source,
+        "scale": scaling,
+        "dropout": dropout,
+        "seed": int(torch.randint(2**31, ())) if dropout else 0,
+    }
+    output: Tensor = _Native.apply(*rows, kernels, starts, options)  # type: ignore[no-untyped-call]
+    return output[None], None
 
 
 class _Native(torch.autograd.Function):
@@ -78,50 +73,21 @@ class _Native(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
+        kernels: Kernels,
         starts: tuple[Tensor, Tensor],
         options: dict[str, Any],
     ) -> Tensor:
-        kernels = native()
-        assert kernels is not None
-        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         output, norms = kernels.attention_forward(query, key, value, *starts, **options)
         ctx.save_for_backward(query, key, value, output, norms)
-        ctx.starts, ctx.options = starts, options
+        ctx.kernels, ctx.starts, ctx.options = kernels, starts, options
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        kernels = native()
-        assert kernels is not None
-        grads = kernels.attention_backward(
+        grads = ctx.kernels.attention_backward(
             grad.contiguous(), *ctx.saved_tensors, *ctx.starts, **ctx.options
         )
-        return (*grads, None, None)
-
-
-def _native_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    packed: Packed,
-    asks_source: bool,
-    sees_source: bool,
-    scaling: float,
-    dropout: float,
-) -> Tensor:
-    starts = tuple(
-        packed.source_starts if source else packed.target_starts
-        for source in (asks_source, sees_source)
-    )
-    options = {
-        "causal": not sees_source,
-        "scale": scaling,
-        "dropout": dropout,
-        "seed": int(torch.randint(2**31, ())) if dropout else 0,
-    }
-    rows = (row[0].transpose(0, 1) for row in (query, key, value))
-    output: Tensor = _Native.apply(*rows, starts, options)  # type: ignore[no-untyped-call]
-    return output[None]
+        return (*grads, None, None, None)
 
 
 def _in_blocks(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from attuner.kernels import native
+from attuner.kernels import Kernels, kernels_for
 
 
 class FastDropout(TorchFunctionMode):
@@ -34,24 +34,21 @@ class FastDropout(TorchFunctionMode):
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, share: float, seed: int) -> Tensor:
-        kernels = native()
-        assert kernels is not None
-        ctx.share, ctx.seed = share, seed
-        return kernels.dropout(tensor.contiguous(), share=share, seed=seed)
+    def forward(ctx: Any, tensor: Tensor, kernels: Kernels, share: float, seed: int) -> Tensor:
+        ctx.kernels, ctx.options = kernels, {"share": share, "seed": seed}
+        return kernels.dropout(tensor, **ctx.options)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        kernels = native()
-        assert kernels is not None
-        return kernels.dropout(grad.contiguous(), share=ctx.share, seed=ctx.seed), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.kernels.dropout(grad.contiguous(), **ctx.options), None, None, None
 
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     if not training or p == 0:
         return input
-    kernels = native()
-    if inplace or p >= 1 or kernels is None or not kernels.can_take(input.contiguous()):
+    kernels = None if inplace or p >= 1 else kernels_for(input)
+    if kernels is None:
         return F.dropout(input, p, training, inplace)
-    dropped: Tensor = _Dropout.apply(input, p, int(torch.randint(2**31, ())))  # type: ignore[no-untyped-call]
+    seed = int(torch.randint(2**31, ()))
+    dropped: Tensor = _Dropout.apply(input, kernels, p, seed)  # type: ignore[no-untyped-call]
     return dropped

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attuner.kernels import native
+from attuner.kernels import kernels_for
 from attuner.models.layout import num_filling
 
 IGNORED = -100
@@ -96,8 +96,8 @@ def _cross_entropy(
     logits: Tensor, bias: Tensor | None, labels: Tensor, smoothing: float, with_grad: bool
 ) -> tuple[Tensor, Tensor]:
     """The summed loss of a chunk, and its gradient by the logits, which are spoilt; (N, V)."""
-    kernels = native()
-    if kernels is not None and kernels.can_take(logits):
+    kernels = kernels_for(logits)
+    if kernels is not None:
         losses = kernels.cross_entropy_(
             logits,
             labels.contiguous(),

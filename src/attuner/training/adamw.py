@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as torch_adamw
 
-from attuner.kernels import native
+from attuner.kernels import kernels_for
 
 
 class AdamW(torch.optim.Optimizer):
@@ -84,14 +84,8 @@ class AdamW(torch.optim.Optimizer):
             max_norm: The limit.
             scale: Factor of the gradient, for norm and step.
         """
-        kernels = native()
-        grads = [grad for _, grad in self._gradients()]
-        if kernels is not None and all(kernels.can_take(grad) for grad in grads):
-            norm = math.sqrt(sum(map(kernels.sum_of_squares, grads)))
-        else:
-            norms = [torch.linalg.vector_norm(grad, dtype=torch.float32) for grad in grads]
-            norm = float(torch.linalg.vector_norm(torch.stack(norms)))
-        norm *= scale
+        norms = [_norm(grad) for grad in self._gradients()]
+        norm = scale * float(torch.linalg.vector_norm(torch.stack(norms)))
         self._grad_scale = scale * min(1.0, max_norm / (norm + 1e-6))
         return norm
 
@@ -100,10 +94,13 @@ class AdamW(torch.optim.Optimizer):
         """Update the weights and their copies by the gradient, and forget it."""
         assert closure is None
         for group in self.param_groups:
-            for parameter in group["params"]:
-                grad = self._grads.get(parameter, parameter.grad)
-                if grad is not None:
-                    self._update(parameter, grad, group)
+            plain = [p for p in group["params"] if not self._update_natively(p, group)]
+            # Gradients of copies are turned into fp32, one at a time for memory's sake.
+            for parameter in plain:
+                if parameter in self._copies:
+                    self._update([parameter], group)
+                    self._renew(parameter)
+            self._update([p for p in plain if p not in self._copies], group)
         self._grad_scale = 1.0
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -111,38 +108,55 @@ class AdamW(torch.optim.Optimizer):
         self._grads.clear()
         super().zero_grad(set_to_none)
 
-    def _update(self, parameter: nn.Parameter, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        copy = self._copies.get(parameter)
-        kernels = native()
+    def _update_natively(self, parameter: nn.Parameter, group: dict[str, Any]) -> bool:
+        """Update a weight and its copy in one go, where there are kernels for them."""
+        grad, copy = self._grad(parameter), self._copies.get(parameter)
+        if grad is None or kernels_for(grad) is None:
+            return False
+        if copy is not None and (copy.dtype != torch.bfloat16 or kernels_for(copy) is None):
+            return False
+        state = self._state(parameter)
         weight, mean, square = parameter.detach(), state["exp_avg"], state["exp_avg_sq"]
-        if (
-            kernels is not None
-            and kernels.can_take(weight, mean, square)
-            and kernels.can_take(grad)
-            and (copy is None or (copy.dtype == torch.bfloat16 and copy.is_contiguous()))
-        ):
-            state["step"] += 1
-            kernels.adamw_(
-                weight, grad, mean, square, copy,
-                rate=group["lr"], betas=group["betas"], eps=group["eps"],
-                decay=group["weight_decay"], step=int(state["step"]),
-                grad_scale=self._grad_scale,
-            )  # fmt: skip
+        kernels = kernels_for(weight, mean, square) if weight.dtype == torch.float32 else None
+        if kernels is None:
+            return False
+        state["step"] += 1
+        kernels.adamw_(
+            weight, grad, mean, square, copy,
+            rate=group["lr"], betas=group["betas"], eps=group["eps"],
+            decay=group["weight_decay"], step=int(state["step"]), grad_scale=self._grad_scale,
+        )  # fmt: skip
+        return True
+
+    def _update(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update weights by torch's own fused AdamW; those without a gradient stay."""
+        found = [(p, grad) for p in parameters if (grad := self._grad(p)) is not None]
+        if not found:
             return
-        scaled = grad.float() if self._grad_scale == 1 else grad.float() * self._grad_scale
+        states = [self._state(parameter) for parameter, _ in found]
+        scale = self._grad_scale
         torch_adamw(
-            [weight], [scaled], [mean], [square], [], [state["step"]],
+            [parameter.detach() for parameter, _ in found],
+            [grad.float() if scale == 1 else grad.float() * scale for _, grad in found],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
             fused=True, amsgrad=False, maximize=False, lr=group["lr"],
             beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
             weight_decay=group["weight_decay"],
         )  # fmt: skip
-        if copy is not None:
-            self._renew(parameter)
+
+    def _state(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
+
+    def _grad(self, parameter: nn.Parameter) -> Tensor | None:
+        return self._grads.get(parameter, parameter.grad)
 
     def _renew(self, parameter: nn.Parameter) -> None:
         """Make a copy equal to its weight again."""
@@ -153,8 +167,17 @@ class AdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             yield from group["params"]
 
-    def _gradients(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def _gradients(self) -> Iterator[Tensor]:
         for parameter in self._parameters():
-            grad = self._grads.get(parameter, parameter.grad)
+            grad = self._grad(parameter)
             if grad is not None:
-                yield parameter, grad
+                yield grad
+
+
+def _norm(grad: Tensor) -> Tensor:
+    """The norm of one gradient, a scalar, summed in fp32 or better."""
+    kernels = kernels_for(grad)
+    if kernels is not None:
+        return torch.tensor(math.sqrt(kernels.sum_of_squares(grad)))
+    norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.float32)
+    return norm

@@ -115,7 +115,7 @@ def load_checkpoint(
     _put_back(weights, model)
     for (what, name), tensor in moments.items():
         slot = optimizer.state[by_name[name]]
-        slot[what] = tensor if what == "step" else tensor.to(by_name[name].device)
+        slot[what] = tensor.to(by_name[name].device)
     torch.set_rng_state(torch_state)
     for index in range(torch.cuda.device_count()):
         if f"cuda:{index}" in randoms:
