@@ -7,8 +7,9 @@ Arms, each a process, working in turn on the same strings, at most 128 tokens a 
 - trainer-evaluate: `Seq2SeqTrainer.evaluate(predict_with_generate=True)`, batches of 64 in the
   order of the file, as the course has it: loss, generation, BLEU.
 - generate-sorted: transformers' `generate` on batches of 64 of alike lengths, and BLEU; no loss.
-- attuner-float32, attuner-int8: what a run does to score its validation examples: the loss, the
-  conversion of the model in memory to CTranslate2, generation, BLEU and chrF.
+- attuner-float32, attuner-int8: what a run does to score its validation examples: the loss (in the
+  precision that it trains in, bf16 where the processor has it), the conversion of the model in
+  memory to CTranslate2, generation, BLEU and chrF.
 """
 
 from __future__ import annotations
@@ -111,21 +112,33 @@ def attuner_evaluate(
     from attuner.inference.translator import Translator
     from attuner.models.codec import load_codec
     from attuner.models.loading import load_seq2seq
+    from attuner.models.precision import has_fast_bf16
     from attuner.tasks.translation import TranslationTask, encode
+    from attuner.training.optimizer import build_optimizer
     from attuner.training.scoring import GenerationOptions, build_engine, token_loss
 
     model, codec = load_seq2seq(folder), load_codec(folder)
     task = TranslationTask(model)
+    # As in a run: the loss in the precision of training, generation from the fp32 weights.
+    computing = build_optimizer(
+        model,
+        learning_rate=0.0,
+        weight_decay=0.0,
+        computes_in=torch.bfloat16 if has_fast_bf16() else None,
+    ).computing
     examples = [
         Example(text, (reference,), source, target, Address("benchmark", str(row)))
         for row, (text, reference) in enumerate(pairs)
     ]
-    features = encode(training_pairs(examples), codec).features
+    features = encode(list(training_pairs(examples)), codec).features
     options = GenerationOptions(quantization=quantization, num_beams=NUM_BEAMS)
 
     def evaluate() -> Figures:
         with task.prepared(model):
-            loss = token_loss(model, task, features, torch.device("cpu"), batch_examples=BATCH)
+            loss = token_loss(
+                model, task, features, torch.device("cpu"),
+                batch_examples=BATCH, computing=computing,
+            )  # fmt: skip
         began = time.perf_counter()
         engine = build_engine(model, codec, options)
         conversion_seconds = time.perf_counter() - began

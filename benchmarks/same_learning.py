@@ -49,9 +49,9 @@ def packed_update(model: Any, features: Any, rows: np.ndarray) -> tuple[float, A
     task = TranslationTask(model)
     with task.prepared(model):
         loss = task.loss(model, task.collate(features, rows, torch.device("cpu")))
-        loss = loss / int(features.target.lengths[rows].sum())
-        loss.backward()
-    return loss.item(), _gradients(model)
+        mean: Any = loss / int(features.target.lengths[rows].sum())
+        mean.backward()
+    return float(mean), _gradients(model)
 
 
 def _gradients(model: Any) -> Any:

@@ -155,7 +155,8 @@ def trainer_arm(args: argparse.Namespace, curve: Curve, **options: Any) -> None:
     recipe = build_recipe(args)
     origin = setup.find_origin(recipe)
     assert origin is not None
-    model, codec = setup.load_model(recipe, origin), origin.codec
+    model: Any = setup.load_model(recipe, origin)
+    codec = origin.codec
     features, parts, _ = encode_parts(recipe, prepare_data(recipe), origin, lambda _: None)
     part, task = parts["validation"], TranslationTask(model)
     per_epoch = -(-len(features) // options["per_device_train_batch_size"])

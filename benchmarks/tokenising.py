@@ -158,8 +158,11 @@ def main() -> None:
     parser.add_argument("--target", default="fr")
     parser.add_argument("--pairs", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true", help="only see that it runs")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.tiny:
+        args.pairs, args.rounds = 500, 1
     if args.worker:
         run_cached(args) if args.worker == "cached" else run_arm(args.worker, args)
         return

@@ -69,6 +69,23 @@ def test_profile(tmp_path: Path) -> None:
         assert float(cells(text, part)[0]) > 0
 
 
+@pytest.mark.slow
+def test_same_learning(tmp_path: Path) -> None:
+    text = run("same_learning.py", "--updates", "20", folder=tmp_path)
+    loss, gradients = re.findall(r"(\d\.\de[+-]\d\d)", text)
+    assert float(loss) < 1e-5
+    assert float(gradients) < 1e-5
+    before, after = map(float, cells(text, "bf16")[1:3])
+    assert after < before
+    assert abs(float(cells(text, "bf16")[3].split()[0])) < 2
+
+
+@pytest.mark.slow
+def test_tokenising(tmp_path: Path) -> None:
+    text = run("tokenising.py", folder=tmp_path)
+    assert "ids identical" in text
+
+
 CHATTING = """
 import sys
 sys.path.insert(0, {benchmarks!r})

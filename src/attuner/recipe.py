@@ -227,7 +227,8 @@ class Training(Section):
     """Share of the target's probability that is spread over the vocabulary."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the matrix products. `auto`: bf16 where the device is fast at it, fp32
-    elsewhere. Weights and optimizer are always kept in fp32."""
+    elsewhere. Weights and optimizer are always kept in fp32; on a processor, what is computed in
+    bf16 goes through copies of the weights."""
     device: Literal["auto", "cpu"] = "auto"
     """Where to compute; `auto` takes an accelerator where there is one."""
     evaluate: Literal["none", "epoch", "steps"] = "epoch"

@@ -44,3 +44,17 @@ def test_bf16_stays_near_fp32() -> None:
 
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=2e-3)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_frozen_weight_gets_no_gradient_and_changes_none() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(9, 8, requires_grad=True)
+    weight, labels = torch.randn(20, 8), torch.randint(20, (9,))
+    (wanted,) = torch.autograd.grad(
+        cross_entropy(hidden @ weight.t(), labels, reduction="sum"), hidden
+    )
+    loss = LinearCrossEntropy.apply(hidden, weight, None, labels, 0.0, 4, Lookups())
+    (found,) = torch.autograd.grad(loss, hidden)
+
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)

@@ -37,12 +37,15 @@ class Bench:
         batch: int = 8,
         accumulation: int = 1,
         scaler: torch.amp.GradScaler | None = None,
+        computes_in: torch.dtype | None = None,
     ) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(cpu=True)
         self.accelerator.scaler = scaler
         self.model = tiny_model(dropout=dropout)
-        optimizer = build_optimizer(self.model, learning_rate=1e-2, weight_decay=0.01)
+        optimizer = build_optimizer(
+            self.model, learning_rate=1e-2, weight_decay=0.01, computes_in=computes_in
+        )
         self.features: SequencePairs = tiny_features(30)
         self.plan = BatchPlan(
             self.features.target.lengths,
@@ -324,3 +327,18 @@ def test_preparing_for_bf16_leaves_the_model_s_own_forward_in_fp32(marian: Path)
         rounded = token_loss(wrapped, task, features, CPU, computing=accelerator.autocast)
     assert rounded != exact
     assert rounded == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_bf16_copies_learn_like_fp32(accumulation: int) -> None:
+    def learned(computes_in: torch.dtype | None) -> tuple[float, float]:
+        bench = Bench(accumulation=accumulation, computes_in=computes_in)
+        events = bench.events(num_steps=60, evaluate="none")
+        losses = [event.loss for event in events if isinstance(event, Stepped)]
+        return losses[0], sum(losses[-5:]) / 5
+
+    before, exact = learned(None)
+    _, rounded = learned(torch.bfloat16)
+    assert exact < before / 2
+    assert rounded == pytest.approx(exact, rel=0.05)

@@ -1,8 +1,9 @@
 """The loss at real positions only, computed inside the model's own forward.
 
 A hook on the output layer takes the hidden states, keeps the real positions and computes loss
-and gradients in chunks, so that the (tokens × vocabulary) logits never exist as a whole. It
-works inside whatever wraps the model (DDP, FSDP, adapters), because it is part of the forward.
+and gradients in chunks, so that no more than a chunk's logits (tokens × vocabulary) exist at a
+time. It works inside whatever wraps the model (DDP, FSDP, adapters), because it is part of the
+forward.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         Returns:
             The loss, a scalar, fp32, in nats.
         """
-        needs_grad = any(ctx.needs_input_grad)
-        grad_hidden = torch.empty_like(hidden) if needs_grad else None
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # a frozen weight needs none
+        needs_grad = needs_hidden or needs_weight
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight: Tensor | None = None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), chunk):
@@ -65,9 +67,10 @@ class LinearCrossEntropy(torch.autograd.Function):
             logits = hidden[rows] @ weight.t()
             loss, grad = _cross_entropy(logits, bias, labels[rows], smoothing, needs_grad)
             total += loss
-            if grad_hidden is None:
+            if grad_hidden is not None:
+                torch.mm(grad, weight, out=grad_hidden[rows])
+            if not needs_weight:
                 continue
-            torch.mm(grad, weight, out=grad_hidden[rows])
             part = grad.t() @ hidden[rows]
             if len(hidden) <= chunk:
                 grad_weight = part
@@ -86,9 +89,11 @@ class LinearCrossEntropy(torch.autograd.Function):
         """Scale the gradients found in the forward pass, in place: they are used once."""
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad.device.type != "cpu" or grad != 1:  # elsewhere, to look would be to wait
-            grad_hidden.mul_(grad)
-            grad_weight.mul_(grad)
-        ctx.lookups.collect(grad_weight)
+            for found in (grad_hidden, grad_weight):
+                if found is not None:
+                    found.mul_(grad)
+        if grad_weight is not None:
+            ctx.lookups.collect(grad_weight)
         return grad_hidden, grad_weight, None, None, None, None, None
 
 
