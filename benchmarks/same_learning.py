@@ -51,7 +51,7 @@ def packed_update(model: Any, features: Any, rows: np.ndarray) -> tuple[float, A
         loss = task.loss(model, task.collate(features, rows, torch.device("cpu")))
         mean: Any = loss / int(features.target.lengths[rows].sum())
         mean.backward()
-    return float(mean), _gradients(model)
+    return mean.item(), _gradients(model)
 
 
 def _gradients(model: Any) -> Any:
