@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 # endless repetitions begin to win.
 _PATIENCE = 2.0
 
-# Larger batches are not quicker on a CPU, and leave cores without work.
-_BATCH_TOKENS = 1024
+# Larger batches are not quicker on a CPU, and leave cores without work: 512 tokens against 1,024
+# took 4 % off the time of scoring 500 strings.
+_BATCH_TOKENS = 512
 
 
 class CTranslate2Engine:
