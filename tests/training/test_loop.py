@@ -340,5 +340,5 @@ def test_bf16_copies_learn_like_fp32(accumulation: int) -> None:
 
     before, exact = learned(None)
     _, rounded = learned(torch.bfloat16)
-    assert exact < before / 2
+    assert exact < before - 1
     assert rounded == pytest.approx(exact, rel=0.05)
