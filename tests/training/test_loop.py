@@ -334,11 +334,11 @@ def test_preparing_for_bf16_leaves_the_model_s_own_forward_in_fp32(marian: Path)
 def test_bf16_copies_learn_like_fp32(accumulation: int) -> None:
     def learned(computes_in: torch.dtype | None) -> tuple[float, float]:
         bench = Bench(accumulation=accumulation, computes_in=computes_in)
-        events = bench.events(num_steps=60, evaluate="none")
+        events = bench.events(num_steps=100, evaluate="none")
         losses = [event.loss for event in events if isinstance(event, Stepped)]
         return losses[0], sum(losses[-5:]) / 5
 
     before, exact = learned(None)
     _, rounded = learned(torch.bfloat16)
-    assert exact < before - 1
+    assert exact < before / 2
     assert rounded == pytest.approx(exact, rel=0.05)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
+
+# The types that the kernels are there for, and what kernels.cpp calls them.
+_TYPES = {torch.float32: "float", torch.bfloat16: "bf16"}
 
 
 @cache
@@ -31,9 +34,9 @@ def kernels_for(*tensors: Tensor) -> Kernels | None:
 
     They take contiguous tensors on the processor, all in bf16 or all in fp32.
     """
-    dtype = str(tensors[0].dtype)
-    fit = dtype in ("torch.bfloat16", "torch.float32") and all(
-        tensor.device.type == "cpu" and str(tensor.dtype) == dtype and tensor.is_contiguous()
+    dtype = tensors[0].dtype
+    fit = dtype in _TYPES and all(
+        tensor.device.type == "cpu" and tensor.dtype == dtype and tensor.is_contiguous()
         for tensor in tensors
     )
     return native() if fit else None
@@ -80,9 +83,9 @@ class Kernels:
     """The functions of kernels.cpp on tensors."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._functions: dict[tuple[str, str], Any] = {}
+        self._functions: dict[tuple[str, torch.dtype], Any] = {}
         for name, arguments in _SIGNATURES.items():
-            for kind, dtype in (("float", "torch.float32"), ("bf16", "torch.bfloat16")):
+            for dtype, kind in _TYPES.items():
                 function = getattr(library, f"{name}_{kind}")
                 function.argtypes = arguments
                 function.restype = ctypes.c_double if name == "sum_of_squares" else None
@@ -111,7 +114,7 @@ class Kernels:
         Returns:
             (N,) fp32, in nats.
         """
-        losses = logits.new_empty(len(logits), dtype=_torch().float32)
+        losses = logits.new_empty(len(logits), dtype=torch.float32)
         self._call(
             "cross_entropy", logits.dtype, logits.data_ptr(), labels.data_ptr(),
             None if bias is None else bias.data_ptr(), losses.data_ptr(), *logits.shape,
@@ -202,7 +205,7 @@ class Kernels:
             Output (T, H, D), zero behind the last sequence, and what backward wants, (H, T).
         """
         output = _zero_behind(query, query_starts)
-        norms = query.new_empty(query.shape[1], query.shape[0], dtype=_torch().float32)
+        norms = query.new_empty(query.shape[1], query.shape[0], dtype=torch.float32)
         self._call(
             "attention_forward", query.dtype, query.data_ptr(), key.data_ptr(), value.data_ptr(),
             output.data_ptr(), norms.data_ptr(),
@@ -240,8 +243,8 @@ class Kernels:
         )  # fmt: skip
         return grads
 
-    def _call(self, name: str, dtype: Any, *arguments: Any) -> Any:
-        return self._functions[name, str(dtype)](*arguments)
+    def _call(self, name: str, dtype: torch.dtype, *arguments: Any) -> Any:
+        return self._functions[name, dtype](*arguments)
 
 
 def _zero_behind(like: Tensor, starts: Tensor) -> Tensor:
@@ -265,9 +268,3 @@ def _packed(
             num_queries, scale, causal,
         )
     )  # fmt: skip
-
-
-def _torch() -> Any:
-    import torch
-
-    return torch
