@@ -38,11 +38,21 @@ class TextCodec(Protocol):
         pad_token_id: Id that fills rows up.
         eos_token_id: Id that ends each sequence.
         unk_token_id: Id of what the vocabulary lacks.
+        forced_bos_token_id: Id that each generated target begins with, such as its language; None
+            where the model chooses.
     """
 
     pad_token_id: int
     eos_token_id: int
     unk_token_id: int
+    forced_bos_token_id: int | None
+
+    def between(self, source: str | None, target: str | None) -> TextCodec:
+        """The same tokens for texts of two languages, as plain codes such as `en`, `pt-BR`.
+
+        Checkpoints of one pair of languages, or of none, know no codes and take any.
+        """
+        ...
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of source texts, end token included, not cut."""
@@ -136,6 +146,11 @@ class MarianCodec:
         # that it lacks come out as they are spelled, so that this is seldom seen.
         shared = source_vocabulary is target_vocabulary
         self._decoder = self._source if shared else self._target
+        self.forced_bos_token_id: int | None = None
+
+    def between(self, source: str | None, target: str | None) -> MarianCodec:
+        """The codec itself: its checkpoint is of one pair of languages."""
+        return self
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of source texts, end token included, not cut."""
@@ -281,6 +296,11 @@ class TransformersCodec:
         self.eos_token_id = int(eos)
         self.pad_token_id = int(eos if pad is None else pad)
         self.unk_token_id = int(eos if unk is None else unk)
+        self.forced_bos_token_id: int | None = None
+
+    def between(self, source: str | None, target: str | None) -> TransformersCodec:
+        """The codec itself."""
+        return self
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of source texts, end token included, not cut."""

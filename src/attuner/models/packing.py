@@ -16,17 +16,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from attuner.models.attention import packed_attention
+from attuner.models.families import family_of
 from attuner.models.layout import Packed
 
 ATTENTION = "attuner_packed"
 
-# Families whose position embedding takes `position_ids`, so that positions can restart.
-PACKABLE = frozenset({"marian"})
-
 
 def can_pack(model: nn.Module) -> bool:
     """Whether positions can be passed into this model, as packing needs."""
-    return model.config.model_type in PACKABLE  # type: ignore[union-attr,operator]
+    return family_of(str(model.config.model_type)).is_packable  # type: ignore[union-attr]
 
 
 @contextmanager
