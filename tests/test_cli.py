@@ -256,7 +256,12 @@ def test_check_takes_the_flags_that_its_advice_names(monkeypatch: pytest.MonkeyP
     from attuner.training import check
 
     asked: list[Any] = []
-    monkeypatch.setattr(check, "check", lambda recipe, **options: asked.append(recipe))
+
+    def note(recipe: Any, **options: Any) -> check.Checked:
+        asked.append(recipe)
+        return check.Checked(None, None, ())
+
+    monkeypatch.setattr(check, "check", note)
     monkeypatch.setattr(check, "to_json", lambda checked: {})
     result = attuner("check")
     assert result.exit_code == 2
