@@ -139,7 +139,7 @@ def test_an_untied_t5_that_lacks_its_output_layer(tmp_path: Path) -> None:
         "config.json says that the output layer has weights of its own (tie_word_embeddings is "
         "false), but the checkpoint stores none: the embeddings took their place.\n"
         "Expected a checkpoint that stores the weights of its output layer.\n"
-        'Download or save the checkpoint again. If the model does share them, set '
+        "Download or save the checkpoint again. If the model does share them, set "
         '"tie_word_embeddings": true in config.json.'
     ]
 
