@@ -165,7 +165,7 @@ def test_a_decoder_that_was_zeroed(marian: Path) -> None:
         str(degenerate),
     )
     assert checked.facts[-2:] == ("degenerate greedy output", "its language not judged")
-    assert [f.happened for f in checked.findings if not f.is_certain][0].endswith(
+    assert next(f.happened for f in checked.findings if not f.is_certain).endswith(
         "zero throughout, model.decoder.layers.0.self_attn.k_proj.weight first."
     )
 
