@@ -106,7 +106,7 @@ def test_right_translations_make_a_high_loss_a_suspicion() -> None:
     assert not softened(found, outputs(FRENCH))[0].is_certain
     assert softened(found, outputs(FRENCH[::-1]))[0].is_certain  # French, but of other sources
     assert softened(found, outputs([""] * 4))[0].is_certain
-    assert softened(found, [])[0].is_certain
+    assert not softened(found, outputs([""] * 2))[0].is_certain  # too few to tell
 
 
 @pytest.mark.parametrize(

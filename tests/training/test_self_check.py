@@ -310,6 +310,12 @@ def test_without_data_only_the_checkpoint_is_looked_at(marian: Path) -> None:
     assert (checked.findings, checked.facts) == ((), ("tied embeddings", "all weights found"))
 
 
+def test_data_without_words_are_not_translated(marian: Path) -> None:
+    checked = looked_at(marian, {f"%{n}": f"%{n} " for n in range(9)})
+    assert checked.damage == ()
+    assert checked.facts[-1] == "no source fit to translate"
+
+
 @pytest.fixture
 def damaged(marian: Path, tmp_path: Path) -> Path:
     from safetensors.torch import load_file, save_file

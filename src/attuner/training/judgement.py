@@ -92,7 +92,7 @@ def loss_findings(
 
 
 def softened(findings: Sequence[Finding], outputs: Sequence[Output]) -> list[Finding]:
-    """The findings of a loss, suspicions at most where the translations are right.
+    """The findings of a loss, suspicions at most where the translations are right, or too few.
 
     A model that was tuned on few texts for long is so sure of them that its loss on others is above
     a uniform guess, and yet it translates: most of its translations are nearest to their own
@@ -105,7 +105,7 @@ def softened(findings: Sequence[Finding], outputs: Sequence[Output]) -> list[Fin
         likeness = [_likeness(letter_groups(output.text), groups) for groups in references]
         others = [*likeness[:place], *likeness[place + 1 :]]
         num_nearest += likeness[place] > max(others, default=1.0)
-    if num_nearest >= max(_FEWEST_JUDGED, _MANY * len(outputs)):
+    if len(outputs) < _FEWEST_JUDGED or num_nearest >= _MANY * len(outputs):
         return [replace(finding, is_certain=False) for finding in findings]
     return list(findings)
 

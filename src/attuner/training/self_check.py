@@ -188,14 +188,15 @@ def _run(
         loss, len(sample), vocabulary_rows(model)[1], only_translates=only_translates
     )
     facts = [f"loss {loss:.2f} nats a token"]
-    telling = _telling_pairs(short, codec)
-    if not telling or not math.isfinite(loss):
+    if not math.isfinite(loss):
         return findings, facts
     engine = TransformersEngine(model, codec)
-    outputs = _translate(engine, telling)
+    outputs = _translate(engine, _telling_pairs(short, codec))
     findings = softened(findings, outputs)
     degenerate = output_findings(outputs, only_translates=only_translates)
     findings += [*degenerate, *_first_token_findings(codec, outputs)]
+    if not outputs:
+        return findings, [*facts, "no source fit to translate"]
     facts.append("degenerate greedy output" if degenerate else "greedy output sound")
     sides = Sides(*zip(*lines, strict=True))
     if degenerate or not sides.are_distinct:
