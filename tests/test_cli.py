@@ -256,13 +256,45 @@ def test_check_takes_the_flags_that_its_advice_names(monkeypatch: pytest.MonkeyP
     from attuner.training import check
 
     asked: list[Any] = []
-    monkeypatch.setattr(check, "check", lambda recipe, **options: asked.append(recipe))
+
+    def note(recipe: Any, **options: Any) -> check.Checked:
+        asked.append(recipe)
+        return check.Checked(None, None, ())
+
+    monkeypatch.setattr(check, "check", note)
     monkeypatch.setattr(check, "to_json", lambda checked: {})
     result = attuner("check")
     assert result.exit_code == 2
     advised = result.stderr.rsplit("a first run needs: ", 1)[1].split()
     assert attuner("check", *advised, "--json").exit_code == 0
     assert asked[0].data.train[0].path == "FILE"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_check_fails_where_training_would_refuse_the_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, is_refused: bool, form: list[str]
+) -> None:
+    from attuner.models.soundness import Finding
+    from attuner.training import check
+    from attuner.training.self_check import SelfChecked
+
+    found = SelfChecked("base", (Finding("Broken.", "Whole.", "Mend it."),), ("not run",), 0.5)
+    answer = check.Checked(None, None, (), self_check=found, is_refused=is_refused)
+    monkeypatch.setattr(check, "check", lambda recipe, **options: answer)
+    result = attuner("check", "model=base", "data=x.po", "--source", "en", "--target", "fr", *form)
+
+    assert result.exit_code == is_refused
+    if form:
+        assert json.loads(result.stdout)["self_check"]["findings"][0]["happened"] == "Broken."
+    else:
+        lines = [
+            "Self-check, damage: Broken.",
+            "Whole.",
+            "Mend it.",
+            "Self-check: not run (0.5 s).",
+        ]
+        assert result.stdout.split("\n")[1:5] == lines
 
 
 def test_train_prints_one_json_object(finished: list[object], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attuner.errors import UsageError, UserError
+from attuner.errors import ModelError, UsageError, UserError
 
 if TYPE_CHECKING:
     from attuner.console import Display
@@ -211,6 +211,8 @@ def check(
         from attuner.inspection_view import render
 
         render(checked, build_console())
+    if checked.is_refused:
+        raise typer.Exit(ModelError.exit_code)
 
 
 @app.command()

@@ -36,6 +36,8 @@ def render(checked: Checked, console: Console) -> None:
         _render_suspicious(checked.inspection, console)
         for trip in checked.inspection.round_trips:
             _render_round_trip(trip, console)
+    if checked.self_check is not None:
+        _say(console, ["", *checked.self_check.lines])
     if checked.cost is not None:
         _say(console, ["", *cost_lines(checked.cost)])
     if checked.num_found is not None:

@@ -78,6 +78,9 @@ class Model(Section):
     """With `config`, instead of a vocabulary: the folder or Hub id whose tokenizer is used."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout while tuning, as a share of activations; the checkpoint's own where not given."""
+    self_check: Literal["fail", "warn", "skip"] = "fail"
+    """What happens where a checkpoint seems damaged before tuning: stop (`fail`), or say so and go
+    on (`warn`). What is only suspicious is said either way; `skip` does not look."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:

@@ -40,12 +40,14 @@ class TextCodec(Protocol):
         unk_token_id: Id of what the vocabulary lacks.
         forced_bos_token_id: Id that each generated target begins with, such as its language; None
             where the model chooses.
+        vocabulary_sizes: One more than the largest id of a source text, and of a target text.
     """
 
     pad_token_id: int
     eos_token_id: int
     unk_token_id: int
     forced_bos_token_id: int | None
+    vocabulary_sizes: tuple[int, int]
 
     def between(self, source: str | None, target: str | None) -> TextCodec:
         """The same tokens for texts of two languages, as plain codes such as `en`, `pt-BR`.
@@ -146,6 +148,10 @@ class MarianCodec:
         # that it lacks come out as they are spelled, so that this is seldom seen.
         shared = source_vocabulary is target_vocabulary
         self._decoder = self._source if shared else self._target
+        self.vocabulary_sizes = (
+            max(source_vocabulary.values()) + 1,
+            max(target_vocabulary.values()) + 1,
+        )
         self.forced_bos_token_id: int | None = None
 
     def between(self, source: str | None, target: str | None) -> MarianCodec:
@@ -296,6 +302,8 @@ class TransformersCodec:
         self.eos_token_id = int(eos)
         self.pad_token_id = int(eos if pad is None else pad)
         self.unk_token_id = int(eos if unk is None else unk)
+        largest = max(self.tokenizer.get_vocab().values())
+        self.vocabulary_sizes = (largest + 1, largest + 1)
         self.forced_bos_token_id: int | None = None
 
     def between(self, source: str | None, target: str | None) -> TransformersCodec:

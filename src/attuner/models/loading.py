@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError, first_line, nearest
 from attuner.models.json_files import read_json_object
+from attuner.models.soundness import is_tied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,8 +125,8 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
         dropout: Replaces the checkpoint's dropout.
 
     Raises:
-        ModelError: The folder holds no encoder-decoder model, its weights are damaged, or some
-            weights are missing and would start at random.
+        ModelError: The folder holds no encoder-decoder model, its weights are damaged or have
+            other shapes, or some are missing and would start at random.
     """
     import torch
     from safetensors import SafetensorError
@@ -141,19 +142,20 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, in words
             )
     except (ValueError, KeyError, OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"{folder} cannot be loaded: {first_line(error)}",
             "Expected an encoder-decoder model that transformers' AutoModelForSeq2SeqLM loads.",
         ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{folder}: {len(missing)} weights are missing, {missing[0]} first.",
-            "Expected a complete checkpoint; missing weights would start at random.",
-            "Download or save the checkpoint again.",
-        )
+    stored = read_json_object(folder / "config.json")
+    _require_fitting(folder, info["mismatched_keys"])
+    _require_complete(folder, model, sorted(info["missing_keys"]), stored)
+    if stored.get("tie_word_embeddings") is False:
+        # transformers 5 says of every T5 that its output layer is tied; UMT5's output is then
+        # scaled, which is wrong for one that has a layer of its own.
+        model.config.tie_word_embeddings = is_tied(model)
     model.eval()
     return model  # type: ignore[no-any-return]
 
@@ -187,6 +189,45 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
         ) from error
     model.float().eval()
     return model  # type: ignore[no-any-return]
+
+
+def _require_fitting(folder: Path, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+    """Refuse weights that have other shapes than the configuration gives them."""
+    found = sorted((name, tuple(there), tuple(wanted)) for name, there, wanted in mismatched)
+    if found:
+        name, there, wanted = found[0]
+        have = "weight has another shape" if len(found) == 1 else "weights have other shapes"
+        raise ModelError(
+            f"{folder}: {len(found)} {have} than config.json says, {name} first: {there}.",
+            f"Expected {wanted}.",
+            "Take the configuration that belongs to the weights: vocab_size, d_model and the like "
+            "must be theirs.",
+        )
+
+
+def _require_complete(
+    folder: Path, model: Any, missing: Sequence[str], stored: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint that lacks weights."""
+    if not missing:
+        return
+    lacks = "1 weight is missing" if len(missing) == 1 else f"{len(missing)} weights are missing"
+    happened = f"{folder}: {lacks}, {missing[0]} first."
+    if stored.get("tie_word_embeddings") is False:
+        model.config.tie_word_embeddings = True
+        if set(missing) <= set(model.get_expanded_tied_weights_keys(all_submodels=True)):
+            raise ModelError(
+                happened,
+                "Expected them all, for config.json says that the embeddings and the output layer "
+                "are weights of their own (tie_word_embeddings is false).",
+                'Set "tie_word_embeddings": true in config.json if the model shares them; else '
+                "download or save the checkpoint again.",
+            )
+    raise ModelError(
+        happened,
+        "Expected a complete checkpoint; missing weights would start at random.",
+        "Download or save the checkpoint again.",
+    )
 
 
 def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:

@@ -17,6 +17,7 @@ from attuner.models.codec import TextCodec
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.data import prepare_data
 from attuner.training.events import Event, Listener, Progressed
+from attuner.training.self_check import SelfChecked, check_origin
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -77,12 +78,17 @@ class Checked:
         cost: Steps, time and memory; None likewise.
         shown: The examples asked for, else the first few of training.
         num_found: How many examples hold the text that was looked for; None where none was.
+        self_check: Whether the checkpoint is sound; None for random weights, where the recipe
+            wants no such check, and where single examples were asked for.
+        is_refused: Whether training would refuse the checkpoint; the cost is not measured then.
     """
 
     inspection: Inspection | None
     cost: Cost | None
     shown: tuple[Shown, ...]
     num_found: int | None = None
+    self_check: SelfChecked | None = None
+    is_refused: bool = False
 
 
 def check(
@@ -93,7 +99,7 @@ def check(
     model_output: bool = False,
     listener: Listener | None = None,
 ) -> Checked:
-    """Read and prepare a recipe's data, look at them, and measure a few updates.
+    """Read and prepare a recipe's data, look at them and at the checkpoint, measure a few updates.
 
     With `row` or `find` only those examples are looked at, which is quicker.
 
@@ -107,7 +113,7 @@ def check(
     Raises:
         UserError: The data or the model cannot be used, or there is no such example.
     """
-    from attuner.training.setup import find_origin
+    from attuner.training.setup import find_origin, load_model
 
     emit = listener or _ignore
     found = find_origin(recipe)
@@ -131,8 +137,16 @@ def check(
     )
     first = list(_numbered(prepared))[:_FIRST]
     outputs = _outputs(recipe, origin, first) if model_output else []
-    cost = measure_cost(recipe, origin, prepared, emit)
-    return Checked(inspection, cost, _shown(recipe, codec, first, outputs))
+    model = load_model(recipe, origin)
+    found_out = check_origin(recipe, origin, model, prepared)
+    is_damaged = found_out is not None and bool(found_out.damage)
+    return Checked(
+        inspection,
+        None if is_damaged else measure_cost(recipe, origin, model, prepared, emit),
+        _shown(recipe, codec, first, outputs),
+        self_check=found_out,
+        is_refused=is_damaged and recipe.model.self_check == "fail",
+    )
 
 
 def to_json(checked: Checked) -> dict[str, Any]:

@@ -68,18 +68,23 @@ class Cost:
 
 
 def measure_cost(
-    recipe: Recipe, origin: Origin, prepared: Prepared, emit: Callable[[Event], None]
+    recipe: Recipe,
+    origin: Origin,
+    model: nn.Module,
+    prepared: Prepared,
+    emit: Callable[[Event], None],
 ) -> Cost:
     """Translate some examples and do a few updates as the run would do them.
 
     Args:
         recipe: The recipe.
-        origin: Its model and tokens.
+        origin: Its tokens.
+        model: Its model, whose weights are changed.
         prepared: Its examples.
         emit: Is told of progress.
 
     Raises:
-        UserError: The model cannot be used, or there is nothing to train on.
+        UserError: There is nothing to train on.
     """
     from attuner.tasks.translation import TranslationTask
     from attuner.training import setup
@@ -88,7 +93,6 @@ def measure_cost(
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
     features, _, _ = encode_parts(recipe, prepared, origin, emit)
-    model = setup.load_model(recipe, origin)
     device = setup.build_device(
         recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
     )

@@ -126,6 +126,7 @@ class _Job:
         if not resumes:
             self._write_manifest()
             require_space(self.folder.path, self._needed_bytes())
+            self._check_checkpoint(prepared)
         with self.scorer.hooked():
             self.scorer.before()
             state = self._loop(resumes)
@@ -193,6 +194,21 @@ class _Job:
             translations=self.folder.translations,
             emit=self.emit,
         )
+
+    def _check_checkpoint(self, prepared: Prepared) -> None:
+        """Look whether the checkpoint is sound, and stop where the recipe says so."""
+        from attuner.training.self_check import check_origin
+
+        evaluated = [part.features for part in self.parts.values()]
+        checked = check_origin(
+            self.recipe, self.origin, self.raw_model, prepared, [self.features, *evaluated]
+        )
+        if checked is None:
+            return
+        if self.recipe.model.self_check == "fail":
+            checked.require_sound()
+        for line in checked.lines:
+            self.emit(Noted(line))
 
     def _write_manifest(self) -> None:
         from attuner.training.data import data_files, hub_data
