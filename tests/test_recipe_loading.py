@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attuner.errors import RecipeError, UsageError
 from attuner.ready_recipes import copy_recipe, list_recipes, ready_recipe
-from attuner.recipe import Recipe
+from attuner.recipe import Adapter, Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
 
 FLAGS = {"source": "en", "target": "no", "model": "some/model", "data": ["a.po"]}
@@ -219,10 +219,11 @@ def test_faults_of_overrides() -> None:
         "  override output.name.x=1 output.name: {x: 1}. Expected: text; put it in quotes where "
         "it is meant as text.",
         "  override training.learning_rat=1 training.learning_rat: unknown option (value 1). "
-        'Did you mean "learning_rate"? Known: accumulation, batch_examples, batch_tokens, '
-        "best_metric, device, early_stopping, epochs, evaluate, evaluate_every_steps, "
-        "keep_checkpoints, label_smoothing, learning_rate, max_grad_norm, max_steps, precision, "
-        "save, save_every_steps, schedule, seed, warmup_steps, weight_decay.",
+        'Did you mean "learning_rate"? Known: accumulation, average_checkpoints, batch_examples, '
+        "batch_tokens, best_metric, device, early_stopping, ema, epochs, evaluate, "
+        "evaluate_every_steps, gradient_checkpointing, keep_checkpoints, label_smoothing, "
+        "learning_rate, max_grad_norm, max_steps, precision, r_drop, save, save_every_steps, "
+        "schedule, seed, warmup_steps, weight_decay.",
         "  override training.epochs=0 training.epochs: 0. Expected: greater than 0.",
         ADVICE,
         "Without a recipe file, a first run needs: --task translation --source en --target fr "
@@ -391,6 +392,17 @@ def test_chapter_recipe_has_the_chapters_settings() -> None:
     assert (training.evaluate, training.save, training.keep_checkpoints) == ("epoch", "epoch", 3)
     assert (recipe.data.max_source_tokens, recipe.data.max_target_tokens) == (128, 128)
     assert (recipe.generation.batch_examples, recipe.data.duplicates) == (64, "keep")
+
+
+def test_options_are_added_to_an_adapter_that_is_named_by_its_kind() -> None:
+    recipe = load_recipe(
+        None,
+        [
+            "task.name=translation", "task.source=en", "task.target=fr", "model=embedded:en-fr",
+            "data.train=strings.po", "model.adapter=dora", "model.adapter.rank=8",
+        ],
+    )  # fmt: skip
+    assert recipe.model.adapter == Adapter(kind="dora", rank=8)
 
 
 def test_copy_never_overwrites(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def score_header(metrics: Sequence[str]) -> str:
 
 def score_row(event: Evaluated, metrics: Sequence[str]) -> str:
     """A row of the growing table; the best so far carries a star."""
-    epoch = "before" if event.when == "before" else f"{event.epoch:.2f}"
+    epoch = event.when if event.when in ("before", "mean") else f"{event.epoch:.2f}"
     train_loss = "" if event.train_loss is None else f"{event.train_loss:.4f}"
     loss = f"{event.scores['loss']:.4f}" if "loss" in event.scores else ""
     scores = "".join(

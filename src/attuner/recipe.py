@@ -60,6 +60,36 @@ class Vocabulary(Section):
     that look alike, such as no-break and plain spaces, or `…` and `...`."""
 
 
+class Adapter(Section):
+    """Few weights trained instead of the model's own, which stay as they are."""
+
+    kind: Literal["lora", "dora", "ia3"] = "lora"
+    """`lora`: two thin matrices beside each weight. `dora`: its direction by LoRA, its length on
+    its own. `ia3`: factors of keys, values and feed-forward activations, fewest of all."""
+    rank: Annotated[int, Field(gt=0)] = 16
+    """Rank of the change of a weight."""
+    alpha: Annotated[float, Field(gt=0)] = 32
+    """The change is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a layer's input that is dropped on the adapter's way."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead, for high ranks."""
+    targets: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names of the linear layers that it is put on, such as `[q_proj, v_proj]`; those of attention
+    and feed-forward where not given."""
+    save: Literal["merged", "separate"] = "merged"
+    """What is delivered. `merged`: a model folder like any other. `separate`: the adapter alone,
+    of a few megabytes, which needs the checkpoint that it was trained on."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Adapter:
+        of_lora = ("rank", "alpha", "dropout", "rslora")  # a run's recipe has defaults written out
+        given = [key for key in of_lora if getattr(self, key) != Adapter.model_fields[key].default]
+        if self.kind == "ia3" and given:
+            raise ValueError(f"kind: ia3 has no {' and no '.join(given)}")
+        return self
+
+
 class Model(Section):
     """The model to start from: a checkpoint, or a configuration for training from scratch."""
 
@@ -81,11 +111,20 @@ class Model(Section):
     self_check: Literal["fail", "warn", "skip"] = "fail"
     """What happens where a checkpoint seems damaged before tuning: stop (`fail`), or say so and go
     on (`warn`). What is only suspicious is said either way; `skip` does not look."""
+    adapter: Annotated[Adapter, _shorthand("kind", Adapter)] | None = None
+    """Train an adapter instead of the checkpoint's own weights. A bare string is its kind."""
+    freeze: list[Literal["embeddings", "encoder", "decoder"]] = []
+    """Parts of the checkpoint that are not trained. Where the output layer shares the weights of
+    the embeddings, it is frozen with them."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
         if (self.checkpoint is None) == (self.config is None):
             raise ValueError("give either checkpoint or config")
+        if self.adapter is not None and self.freeze:
+            raise ValueError("adapter freezes all of the checkpoint: leave freeze out")
+        if self.config is not None and (self.adapter is not None or self.freeze):
+            raise ValueError("adapter and freeze go with checkpoint: random weights have to learn")
         if self.config is None:
             if self.tokenizer is not None or self.vocabulary is not None:
                 raise ValueError("tokenizer and vocabulary go with config, not with checkpoint")
@@ -202,6 +241,14 @@ class EarlyStopping(Section):
     """Smallest gain that counts as better, in the metric's unit."""
 
 
+class Ema(Section):
+    """A running mean of the weights, which is what is evaluated and delivered."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Share of the mean that an update leaves: 0.999 is a mean over about the last 1000 updates.
+    In the first ones less is left, by (1 + step) / (10 + step), so that the start is forgotten."""
+
+
 class Training(Section):
     """The loop."""
 
@@ -228,6 +275,18 @@ class Training(Section):
     """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target's probability that is spread over the vocabulary."""
+    r_drop: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of R-Drop: each example goes through dropout twice, and what the two outputs differ
+    by (their symmetric Kullback-Leibler divergence) is added to the loss. 0 is without; 1 to 5 are
+    usual. An update takes twice as long."""
+    gradient_checkpointing: bool = False
+    """Compute each layer's activations again for the backward pass, rather than keep them: less
+    memory, a third more time, the same result."""
+    ema: Ema | None = None
+    """Evaluate and deliver a running mean of the weights; `{}` for its defaults."""
+    average_checkpoints: Annotated[int, Field(gt=1)] | None = None
+    """After training, try the mean of so many last checkpoints: it is delivered if it scores better
+    on the validation examples than the best weights do."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the matrix products. `auto`: bf16 where the device is fast at it, fp32
     elsewhere. Weights and optimizer are always kept in fp32; on a processor, what is computed in
@@ -262,6 +321,14 @@ class Training(Section):
                 raise ValueError(f"{what}: steps and {what}_every_steps go together")
         if self.early_stopping is not None and self.evaluate == "none":
             raise ValueError("early_stopping needs evaluate: epoch or evaluate: steps")
+        if self.average_checkpoints is not None:
+            if self.ema is not None:
+                raise ValueError("give either ema or average_checkpoints: one mean is enough")
+            if self.average_checkpoints > self.keep_checkpoints:
+                raise ValueError(
+                    f"average_checkpoints: {self.average_checkpoints} needs as many: set "
+                    f"keep_checkpoints: {self.average_checkpoints}"
+                )
         return self
 
 
@@ -311,3 +378,12 @@ class Recipe(Section):
     """How translations are generated when the model is scored and used."""
     output: Output = Output()
     """Where the run goes."""
+
+    @model_validator(mode="after")
+    def _has_dropout(self) -> Recipe:
+        if self.training.r_drop and self.model.dropout == 0:
+            raise ValueError(
+                "training.r_drop needs dropout, by which two outputs differ: set model.dropout "
+                "above 0, such as 0.1"
+            )
+        return self

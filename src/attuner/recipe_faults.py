@@ -188,7 +188,7 @@ def recipe_sections() -> list[tuple[str, type[BaseModel]]]:
     """Every section of the recipe, once, with the path under which it is first met.
 
     >>> [path for path, _ in recipe_sections()][:5]
-    ['', 'task', 'model', 'model.vocabulary', 'data']
+    ['', 'task', 'model', 'model.vocabulary', 'model.adapter']
     """
     found: dict[type[BaseModel], str] = {}
 

@@ -223,7 +223,9 @@ def _write_out_shorthands(tree: dict[str, Any]) -> None:
     for section, key in _MAIN_KEYS.items():
         if isinstance(tree.get(section), str | list):
             tree[section] = {key: tree[section]}
-    data = tree.get("data")
+    model, data = tree.get("model"), tree.get("data")
+    if isinstance(model, dict) and isinstance(model.get("adapter"), str):
+        model["adapter"] = {"kind": model["adapter"]}
     for split in ("train", "validation", "test"):
         if isinstance(data, dict) and isinstance(data.get(split), str | dict):
             data[split] = [data[split]]

@@ -82,6 +82,8 @@ def convert_model(
     import torch
     from ctranslate2.converters import transformers as loaders
 
+    from attuner.models.adapters import merged
+
     config_name = CONVERTIBLE.get(str(_View(model).config.model_type), "")
     if config_name == "MarianConfig":
         load = _marian_spec
@@ -94,7 +96,7 @@ def convert_model(
             _REMEDY,
         )
     try:
-        with torch.no_grad(), _one_thread():
+        with torch.no_grad(), _one_thread(), merged(model):
             spec = load(_View(model), codec)
             spec.validate()
             _own_weights(spec)

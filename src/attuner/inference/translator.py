@@ -121,7 +121,7 @@ def load(
     """Load a translation model for use.
 
     Args:
-        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        model: A model folder or that of an adapter, a run folder, `embedded:en-fr` or a Hub id.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
         quantization: Number format of CTranslate2's weights: `float32` or `int8`.
         revision: Branch, tag or commit of a Hub id.
@@ -132,6 +132,7 @@ def load(
         UsageError: There is no such engine or quantization.
     """
     from attuner.inference.conversion import ConversionError
+    from attuner.models.adapter_folder import base_folder
     from attuner.models.codec import load_codec
     from attuner.models.loading import load_seq2seq, resolve_model
 
@@ -142,9 +143,10 @@ def load(
             f'There is no quantization "{quantization}".', nearest(quantization, QUANTIZATIONS)
         )
     folder = resolve_model(str(model), revision=revision)
-    settings = read_settings(folder)
-    chosen = choose_engine(folder) if engine == "auto" else engine
-    codec = load_codec(folder)
+    whole = base_folder(folder) or folder  # an adapter has its base's settings and tokens
+    settings = read_settings(whole)
+    chosen = choose_engine(whole) if engine == "auto" else engine
+    codec = load_codec(whole)
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 

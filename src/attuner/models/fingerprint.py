@@ -1,4 +1,4 @@
-"""What a tokenizer's ids depend on, in a few letters."""
+"""What a tokenizer's ids depend on, and which weights a folder holds, in a few letters."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ def tokenizer_fingerprint(folder: Path) -> str:
         content = hashlib.blake2b(path.read_bytes()).hexdigest()
         digest.update(f"{path.name}\0{content}\0".encode())
     return digest.hexdigest()
+
+
+def weights_fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of weights in a model folder, by its name."""
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 # Models that come with Attuner: name → folder inside the package.
 EMBEDDED = {"embedded:en-fr": "demo/en-fr-base"}
 
+# With this file a folder holds an adapter of another model; see `models.adapter_folder`.
+ADAPTER_CONFIG = "adapter_config.json"
+
 # What a tokenizer of any family may consist of; copied as it is, so that the delivered one is
 # the checkpoint's own to the byte.
 TOKENIZER_FILES = (
@@ -43,7 +46,8 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
     """The folder behind a model's name.
 
     Args:
-        name: A model folder, a run folder (its `model/` is meant), `embedded:en-fr`, or a Hub id.
+        name: A model folder or that of an adapter, a run folder (its `model/` is meant),
+            `embedded:en-fr`, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
@@ -56,7 +60,7 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
         return Path(str(files("attuner"))) / EMBEDDED[name]
     folder = Path(name)
     if os.path.isdir(name):  # unlike Path.is_dir, never raises: a name may be too long
-        if not (folder / "config.json").is_file() and (folder / "model/config.json").is_file():
+        if not _is_described(folder) and _is_described(folder / "model"):
             folder = folder / "model"
         return _checked(folder)
     if os.path.exists(name):
@@ -97,13 +101,13 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
 def _checked(folder: Path) -> Path:
     """`folder`, if it holds a sound configuration and safe weights."""
-    if not (folder / "config.json").is_file():
+    if not _is_described(folder):
         raise ModelError(
             f"{folder} has no config.json.",
             "A model folder holds config.json, model.safetensors and a tokenizer.",
             "Pass the folder that save_pretrained wrote.",
         )
-    for name in ("config.json", "generation_config.json"):
+    for name in ("config.json", "generation_config.json", ADAPTER_CONFIG):
         read_json_object(folder / name)
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for path in folder.glob("*.bin"))
@@ -117,11 +121,16 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
+def _is_described(folder: Path) -> bool:
+    """Whether a folder says which model it holds, or which adapter."""
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
+
+
 def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
     """Load an encoder-decoder model with fp32 weights, whatever type they are stored in.
 
     Args:
-        folder: A model folder.
+        folder: A model folder, or that of an adapter, which is merged into its base.
         dropout: Replaces the checkpoint's dropout.
 
     Raises:
@@ -132,6 +141,12 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
+    from attuner.models.adapter_folder import base_folder, merge_adapter, require_same_base
+
+    base = base_folder(folder)
+    if base is not None:
+        require_same_base(folder, base)
+        return merge_adapter(load_seq2seq(base, dropout=dropout), folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with _quiet_transformers():
@@ -234,6 +249,11 @@ def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
     """Write a model folder: safetensors, configuration, generation settings, tokenizer."""
     with _quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
+    complete_folder(tokenizer_folder, folder)
+
+
+def complete_folder(tokenizer_folder: Path, folder: Path) -> None:
+    """Complete a model folder: the tokenizer's files, and weights that others may read."""
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes 0600: colleagues could not read a shared folder
     for pattern in TOKENIZER_FILES:

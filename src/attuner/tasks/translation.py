@@ -95,7 +95,9 @@ def encode(
 class TranslationTask:
     """Collate and loss of text → text; packed where the model allows, padded elsewhere."""
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, model: nn.Module, *, label_smoothing: float = 0.0, r_drop: float = 0.0
+    ) -> None:
         config: Any = model.config
         self.is_packed = can_pack(model)
         self.batches = (
@@ -104,6 +106,7 @@ class TranslationTask:
             else f"padded by token budget ({config.model_type}: positions cannot be passed in)"
         )
         self._label_smoothing = label_smoothing
+        self._r_drop = r_drop
         self._pad: int = config.pad_token_id
         start = config.decoder_start_token_id
         self._start: int = self._pad if start is None else start
@@ -147,11 +150,12 @@ class TranslationTask:
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Sum of the cross-entropies over real target tokens, in nats.
 
-        Label smoothing applies while the model trains, not while it is evaluated.
+        Label smoothing and R-Drop apply while the model trains, not while it is evaluated. R-Drop
+        wants each row twice, one after the other.
         """
-        smoothing = self._label_smoothing if model.training else 0.0
+        options = {"label_smoothing": self._label_smoothing, "r_drop": self._r_drop}
         with FastDropout() if model.training else nullcontext():
-            output = model(**batch, use_cache=False, label_smoothing=smoothing)
+            output = model(**batch, use_cache=False, **(options if model.training else {}))
         return output.loss  # type: ignore[no-any-return]
 
 

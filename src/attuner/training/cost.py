@@ -93,10 +93,15 @@ def measure_cost(
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
     features, _, _ = encode_parts(recipe, prepared, origin, emit)
+    notes += setup.choose_trained(recipe, model)
     device = setup.build_device(
         recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
     )
-    task = TranslationTask(model, label_smoothing=recipe.training.label_smoothing)
+    task = TranslationTask(
+        model,
+        label_smoothing=recipe.training.label_smoothing,
+        r_drop=recipe.training.r_drop,
+    )
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
     a_translation = _seconds_a_translation(recipe, model, origin.codec, prepared)
@@ -152,7 +157,7 @@ def _timed_steps(
             prepared,
             plan,
             accelerator,
-            collate=lambda rows: task.collate(features, rows, accelerator.device),
+            collate=setup.collate_training(recipe, task, features, accelerator.device),
             loss=task.loss,
             evaluate=lambda: ({}, {}),
             save=lambda state, is_best: Path(),

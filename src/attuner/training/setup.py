@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.errors import RunError
+from attuner.errors import ModelError, RunError
+from attuner.models.adapter_folder import base_folder, is_adapter
 from attuner.models.codec import TextCodec, load_codec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attuner.data.batching import BatchPlan
-    from attuner.data.features import SequencePairs
+    from attuner.data.features import Ints, SequencePairs
     from attuner.recipe import Recipe
+    from attuner.tasks.task import Batch, Task
 
 # Target tokens of an update where the recipe does not say.
 DEFAULT_BATCH_TOKENS = 2048
@@ -66,7 +68,10 @@ def find_origin(recipe: Recipe) -> Origin | None:
     options = recipe.model
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
-        return Origin(load_codec(folder), folder, folder, options.checkpoint)
+        if options.adapter is not None and options.adapter.save == "separate":
+            _require_whole(folder)
+        whole = base_folder(folder) or folder
+        return Origin(load_codec(whole), whole, folder, options.checkpoint)
     if options.tokenizer is None:
         return None
     assert options.config is not None
@@ -74,6 +79,22 @@ def find_origin(recipe: Recipe) -> Origin | None:
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
     return origin_from_scratch(options.config, folder)
+
+
+def _require_whole(folder: Path) -> None:
+    """Refuse an adapter as the base of another one."""
+    if is_adapter(folder):
+        raise ModelError(
+            f"{folder} is itself an adapter: another one on top of it cannot be kept apart.",
+            "An adapter that is delivered alone is found with a whole model as its base.",
+            "Set model.adapter.save=merged, or start from the model that it is for.",
+        )
+
+
+def lasting_name(origin: Origin) -> str:
+    """The name of a model as it is found from any folder: a path in full, other names as given."""
+    assert origin.model_folder is not None
+    return str(origin.model_folder.resolve()) if Path(origin.name).is_dir() else origin.name
 
 
 def origin_from_scratch(config: Mapping[str, Any], tokenizer_folder: Path) -> Origin:
@@ -97,6 +118,39 @@ def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
         return load_seq2seq(origin.model_folder, dropout=options.dropout)
     assert origin.config is not None
     return new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+
+
+def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:
+    """Put the recipe's adapter on, or freeze parts; returns lines that say what is trained.
+
+    Raises:
+        ModelError: See `models.adapters`, `models.freezing`, `models.recomputing`, `models.r_drop`.
+    """
+    options, lines = recipe.model, []
+    if options.adapter is not None:
+        from attuner.models.adapters import add_adapter
+
+        settings = options.adapter.model_dump(exclude={"save"})
+        names = add_adapter(model, **settings, seed=recipe.training.seed)
+        lines.append(f"Adapter ({options.adapter.kind}) on {', '.join(names)}.")
+    if options.freeze:
+        from attuner.models.freezing import freeze
+
+        takes_output = freeze(model, options.freeze)
+        shared = ", and the output layer, which shares the embeddings' weights"
+        lines.append(f"Frozen: {', '.join(options.freeze)}{shared if takes_output else ''}.")
+    if lines:
+        trained, total = num_parameters(model, trained_only=True), num_parameters(model)
+        lines[-1] += f" Trained: {trained:,} of {total:,} parameters ({trained / total:.1%})."
+    if recipe.training.gradient_checkpointing:
+        from attuner.models.recomputing import recompute_layers
+
+        recompute_layers(model)
+    if recipe.training.r_drop:
+        from attuner.models.r_drop import require_dropout
+
+        require_dropout(model)
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +237,14 @@ def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> B
     )
 
 
+def collate_training(
+    recipe: Recipe, task: Task, features: SequencePairs, device: torch.device
+) -> Callable[[Ints], Batch]:
+    """Rows of a micro-batch → tensors; R-Drop has each row twice, one after the other."""
+    copies = 2 if recipe.training.r_drop else 1
+    return lambda rows: task.collate(features, rows.repeat(copies), device)
+
+
 def describe_batch(recipe: Recipe) -> str:
     """The size of an update in words."""
     if recipe.training.batch_examples is not None:
@@ -231,6 +293,6 @@ def set_seeds(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def num_parameters(model: Any) -> int:
+def num_parameters(model: Any, *, trained_only: bool = False) -> int:
     """Trained and frozen parameters, tied ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained_only)
