@@ -94,7 +94,9 @@ def measure_cost(
     setup.set_seeds(recipe.training.seed)
     features, _, _ = encode_parts(recipe, prepared, origin, emit)
     device = setup.build_device(
-        recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
+        recipe,
+        lambda event: notes.append(event.text) if isinstance(event, Noted) else None,
+        model_type=str(model.config.model_type),  # type: ignore[union-attr]
     )
     task = TranslationTask(model, label_smoothing=recipe.training.label_smoothing)
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)

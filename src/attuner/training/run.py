@@ -161,7 +161,8 @@ class _Job:
         for note in parts.notes(self.recipe, self.line_counts, "validation" in self.parts):
             self.emit(Noted(note))
         self.raw_model = setup.load_model(self.recipe, self.origin)
-        device = setup.build_device(self.recipe, self.emit)
+        family = str(self.raw_model.config.model_type)  # type: ignore[union-attr]
+        device = setup.build_device(self.recipe, self.emit, model_type=family)
         self.accelerator, self.precision = device.accelerator, device.precision
         self.task = TranslationTask(self.raw_model, label_smoothing=options.label_smoothing)
         self.plan = setup.build_plan(self.recipe, self.features, is_packed=self.task.is_packed)
