@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attuner.data.features import Ints, SequencePairs, TokenColumn
 from attuner.models.dropout import FastDropout
+from attuner.models.families import family_of
 from attuner.models.layout import filled_up, layout, to_device
 from attuner.models.objective import IGNORED, loss_in_forward
 from attuner.models.packing import can_pack, packing
@@ -95,18 +96,34 @@ def encode(
 class TranslationTask:
     """Collate and loss of text → text; packed where the model allows, padded elsewhere."""
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        label_smoothing: float = 0.0,
+        decoder_start_token_id: int | None = None,
+    ) -> None:
+        """Look at the model's family and tokens.
+
+        Args:
+            model: The model, which may be wrapped by adapters.
+            label_smoothing: Share of the target spread evenly over the vocabulary.
+            decoder_start_token_id: What the decoder is given before the first target token; by
+                default what the checkpoint says, else its padding token. The mBART of 25
+                languages says nothing: there it is the target language.
+        """
         config: Any = model.config
         self.is_packed = can_pack(model)
-        self.batches = (
-            "packed, no padding"
-            if self.is_packed
-            else f"padded by token budget ({config.model_type}: positions cannot be passed in)"
-        )
+        self.batches = "packed, no padding" if self.is_packed else _why_padded(config.model_type)
         self._label_smoothing = label_smoothing
         self._pad: int = config.pad_token_id
-        start = config.decoder_start_token_id
-        self._start: int = self._pad if start is None else start
+        starts: tuple[Any, ...] = (
+            decoder_start_token_id,
+            getattr(config, "decoder_start_token_id", None),
+            model.generation_config.decoder_start_token_id,  # type: ignore[union-attr]
+            self._pad,
+        )
+        self._start: int = next(start for start in starts if start is not None)
 
     def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hook the loss, and packing where possible, into the model's forward."""
@@ -153,6 +170,13 @@ class TranslationTask:
         with FastDropout() if model.training else nullcontext():
             output = model(**batch, use_cache=False, label_smoothing=smoothing)
         return output.loss  # type: ignore[no-any-return]
+
+
+def _why_padded(model_type: str) -> str:
+    family = family_of(model_type)
+    if family.positions == "relative":
+        return f"padded by token budget ({family.title} has relative positions)"
+    return f"padded by token budget (how {family.title} counts positions is not known)"
 
 
 @contextmanager
