@@ -57,8 +57,9 @@ def findings(folder: Path) -> list[str]:
 def put(folder: Path, family: str, **config: Any) -> Any:
     """A tiny model of the family, saved without tokenizer; its output layer as `config` says."""
     alike = "t5" if family in ("mt5", "umt5") else family
-    settings = {"pad_token_id": PAD, "eos_token_id": 0, **FAMILIES[alike]}
-    model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(family, **settings)).eval()
+    ids = {"pad_token_id": PAD, "eos_token_id": 0}
+    settings = {**FAMILIES[alike], **ids, "model_type": family}
+    model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(**settings)).eval()
     if config.get("tie_word_embeddings") is False:
         model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
     model.save_pretrained(folder)

@@ -289,9 +289,7 @@ def test_a_raw_model_is_suspicious_and_not_refused(
     settings = {**FAMILIES[family], **ids, "vocab_size": codec.vocabulary_sizes[1]}
     settings["decoder_start_token_id"] = codec.pad_token_id
     torch.manual_seed(0)
-    AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(family, **settings)).save_pretrained(
-        folder
-    )
+    AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(**settings)).save_pretrained(folder)
     checked = looked_at(folder, STRINGS, codec=codec)
 
     assert checked.damage == ()

@@ -14,7 +14,8 @@ class Family:
 
     Attributes:
         title: The family as people call it.
-        is_packable: Whether positions can be passed in, so that many sequences share a row.
+        positions: How a token's position is known: `passed` to the position embedding, `counted`
+            by it from the ids, `relative` in the attention, or `unknown`.
         adapter_targets: Names of the linear layers that adapters are put on.
         takes_fp16: Whether activations stay within fp16's range.
         only_translates: Whether each of its checkpoints was trained to translate. Others may be
@@ -22,22 +23,27 @@ class Family:
     """
 
     title: str
-    is_packable: bool = False
+    positions: str = "unknown"
     adapter_targets: tuple[str, ...] = _BART_LINEAR
     takes_fp16: bool = True
     only_translates: bool = False
 
+    @property
+    def is_packable(self) -> bool:
+        """Whether positions can restart within a row, so that many sequences share it."""
+        return self.positions in ("passed", "counted")
+
 
 # By the configuration's `model_type`.
 FAMILIES: dict[str, Family] = {
-    "marian": Family("Marian", is_packable=True, only_translates=True),
-    "bart": Family("BART"),
-    "pegasus": Family("Pegasus"),
-    "mbart": Family("mBART"),
-    "m2m_100": Family("M2M100 and NLLB", only_translates=True),
-    "t5": Family("T5", adapter_targets=_T5_LINEAR, takes_fp16=False),
-    "mt5": Family("mT5", adapter_targets=_T5_LINEAR, takes_fp16=False),
-    "umt5": Family("UMT5", adapter_targets=_T5_LINEAR, takes_fp16=False),
+    "marian": Family("Marian", "passed", only_translates=True),
+    "bart": Family("BART", "passed"),
+    "pegasus": Family("Pegasus", "passed"),
+    "mbart": Family("mBART", "passed"),
+    "m2m_100": Family("M2M100 and NLLB", "counted", only_translates=True),
+    "t5": Family("T5", "relative", adapter_targets=_T5_LINEAR, takes_fp16=False),
+    "mt5": Family("mT5", "relative", adapter_targets=_T5_LINEAR, takes_fp16=False),
+    "umt5": Family("UMT5", "relative", adapter_targets=_T5_LINEAR, takes_fp16=False),
 }
 
 

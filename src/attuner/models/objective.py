@@ -23,6 +23,8 @@ from attuner.models.r_drop import paired_cross_entropy, twins
 IGNORED = -100
 # Logits that are held at a time: in bf16 128 MB.
 _MAX_LOGITS = 2**26
+# What transformers calls the embeddings that multiply by their `embed_scale`: BART's and others'.
+_SCALED = "ScaledWordEmbedding"
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -201,9 +203,14 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
     cross-entropies over the positions of `labels` (B, T) that are not -100, and `logits` is
     empty. With `r_drop` above 0, each sequence is followed by its copy, and both count once. On
     leaving, the model is as it was.
+
+    Raises:
+        TypeError: The output layer is not a plain linear one, but wrapped by an adapter.
     """
     call: dict[str, Any] = {}
-    output_layer = model.get_output_embeddings()  # type: ignore[operator]
+    output_layer: Any = model.get_output_embeddings()  # type: ignore[operator]
+    if type(output_layer) is not nn.Linear:  # its weight would not be all that it computes
+        raise TypeError(f"the output layer is a {type(output_layer).__name__}, not nn.Linear")
 
     def take_targets(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         call["targets"] = kwargs.pop("targets")
@@ -213,13 +220,14 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         call["packed"] = kwargs.get("packed")
         return args, kwargs
 
-    def look_up(layer: nn.Embedding, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def look_up(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if not (_is_trained(layer.weight) and layer.weight is output_layer.weight):
             return output
         found: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
             layer.weight, args[0], layer.padding_idx, call["lookups"]
         )
-        return found
+        scale = 1.0 if type(layer) is nn.Embedding else layer.embed_scale
+        return found if scale == 1 else found * scale
 
     def compute(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         hidden, targets = args[0], call["targets"]
@@ -251,7 +259,7 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         *(
             module.register_forward_hook(look_up)
             for module in model.modules()
-            if type(module) is nn.Embedding  # others may scale what they look up
+            if _looks_up_words(module)
         ),
     ]
     try:
@@ -283,6 +291,12 @@ def _paired(hidden: Tensor, targets: Tensor, packed: Packed | None) -> tuple[Ten
 def _filled_up(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     filling = num_filling(len(targets))
     return F.pad(hidden, (0, 0, 0, filling)), F.pad(targets, (0, filling), value=IGNORED)
+
+
+def _looks_up_words(module: nn.Module) -> bool:
+    """Whether it is a plain embedding, or one of those that scale what they look up."""
+    is_scaled = isinstance(module, nn.Embedding) and type(module).__name__.endswith(_SCALED)
+    return type(module) is nn.Embedding or is_scaled
 
 
 def _is_trained(weight: Tensor) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attuner.data.features import Ints, SequencePairs, TokenColumn
 from attuner.models.dropout import FastDropout
+from attuner.models.families import family_of
 from attuner.models.layout import filled_up, layout, to_device
 from attuner.models.objective import IGNORED, loss_in_forward
 from attuner.models.packing import can_pack, packing
@@ -100,16 +101,16 @@ class TranslationTask:
     ) -> None:
         config: Any = model.config
         self.is_packed = can_pack(model)
-        self.batches = (
-            "packed, no padding"
-            if self.is_packed
-            else f"padded by token budget ({config.model_type}: positions cannot be passed in)"
-        )
+        self.batches = "packed, no padding" if self.is_packed else _why_padded(config.model_type)
         self._label_smoothing = label_smoothing
         self._r_drop = r_drop
         self._pad: int = config.pad_token_id
-        start = config.decoder_start_token_id
-        self._start: int = self._pad if start is None else start
+        starts: tuple[Any, ...] = (
+            getattr(config, "decoder_start_token_id", None),
+            model.generation_config.decoder_start_token_id,  # type: ignore[union-attr]
+            self._pad,
+        )
+        self._start: int = next(start for start in starts if start is not None)
 
     def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hook the loss, and packing where possible, into the model's forward."""
@@ -157,6 +158,13 @@ class TranslationTask:
         with FastDropout() if model.training else nullcontext():
             output = model(**batch, use_cache=False, **(options if model.training else {}))
         return output.loss  # type: ignore[no-any-return]
+
+
+def _why_padded(model_type: str) -> str:
+    family = family_of(model_type)
+    if family.positions == "relative":
+        return f"padded by token budget ({family.title} has relative positions)"
+    return f"padded by token budget (how {family.title} counts positions is not known)"
 
 
 @contextmanager

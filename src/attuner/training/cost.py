@@ -95,7 +95,9 @@ def measure_cost(
     features, _, _ = encode_parts(recipe, prepared, origin, emit)
     notes += setup.choose_trained(recipe, model)
     device = setup.build_device(
-        recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
+        recipe,
+        lambda event: notes.append(event.text) if isinstance(event, Noted) else None,
+        model_type=str(model.config.model_type),  # type: ignore[union-attr]
     )
     task = TranslationTask(
         model,

@@ -171,9 +171,10 @@ class _Job:
         )
         for note in parts.notes(self.recipe, self.line_counts, "validation" in self.parts):
             self.emit(Noted(note))
-        self.device = setup.build_device(self.recipe, self.emit)
-        self.accelerator = self.device.accelerator
         model = setup.load_model(self.recipe, self.origin)
+        family = str(model.config.model_type)  # type: ignore[union-attr]
+        self.device = setup.build_device(self.recipe, self.emit, model_type=family)
+        self.accelerator = self.device.accelerator
         self.raw_model = model.to(self.accelerator.device)
 
     def _build(self) -> None:

@@ -169,8 +169,13 @@ class Device:
     computes_in: torch.dtype | None
 
 
-def build_device(recipe: Recipe, emit: Emit) -> Device:
+def build_device(recipe: Recipe, emit: Emit, *, model_type: str) -> Device:
     """Device and precision, chosen automatically where the recipe does not say.
+
+    Args:
+        recipe: The recipe.
+        emit: Is told where it is another precision than the one asked for.
+        model_type: The model's family, of which some overflow in fp16.
 
     Raises:
         RunError: Started as several processes, which this version does not train with.
@@ -188,7 +193,7 @@ def build_device(recipe: Recipe, emit: Emit) -> Device:
         )
     has_gpu = torch.accelerator.is_available() and recipe.training.device == "auto"
     device = torch.device("cuda" if has_gpu and torch.cuda.is_available() else "cpu")
-    precision, note = resolve_precision(recipe.training.precision, device)
+    precision, note = resolve_precision(recipe.training.precision, device, model_type)
     if note:
         emit(Noted(note))
     # accelerate keeps its state for the whole process; a second run may want another precision.
