@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from attuner.models.codec import TextCodec
+
 logger = logging.getLogger(__name__)
 
 # Models that come with Attuner: name → folder inside the package.
@@ -189,8 +191,19 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
     return model  # type: ignore[no-any-return]
 
 
-def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
-    """Write a model folder: safetensors, configuration, generation settings, tokenizer."""
+def save_model(
+    model: nn.Module, tokenizer_folder: Path, folder: Path, *, codec: TextCodec | None = None
+) -> None:
+    """Write a model folder: safetensors, configuration, generation settings, tokenizer.
+
+    Args:
+        model: What to write.
+        tokenizer_folder: Its tokenizer's files, which are copied.
+        folder: Where to.
+        codec: Whose languages and words are noted in the folder, with `models.usage`.
+    """
+    from attuner.models.usage import write_usage
+
     with _quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
     for path in folder.glob("*.safetensors"):
@@ -198,6 +211,8 @@ def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
     for pattern in TOKENIZER_FILES:
         for path in sorted(tokenizer_folder.glob(pattern)):
             shutil.copyfile(path, folder / path.name)
+    if codec is not None:
+        write_usage(codec, folder)
 
 
 def model_type(folder: Path) -> str:

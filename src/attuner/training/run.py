@@ -263,7 +263,9 @@ class _Job:
         from attuner.models.loading import save_model
 
         with new_folder(self.folder.model) as partial:
-            save_model(self.raw_model, self.origin.tokenizer_folder, partial)
+            save_model(
+                self.raw_model, self.origin.tokenizer_folder, partial, codec=self.origin.codec
+            )
         events = self.folder.events()
         plot_curves(events, self.folder.curves, title=self.folder.path.name)
         split = self.scorer.final

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError
-from attuner.models.codec import TextCodec, load_codec
+from attuner.models.codec import TextCodec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
+from attuner.models.usage import load_codec_between, set_languages
 from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
 from attuner.training.memory import reuse_freed_memory
@@ -66,37 +67,48 @@ def find_origin(recipe: Recipe) -> Origin | None:
     options = recipe.model
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
-        return Origin(load_codec(folder), folder, folder, options.checkpoint)
+        return Origin(_codec(recipe, folder), folder, folder, options.checkpoint)
     if options.tokenizer is None:
         return None
     assert options.config is not None
     folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
-    return origin_from_scratch(options.config, folder)
+    return origin_from_scratch(recipe, options.config, folder)
 
 
-def origin_from_scratch(config: Mapping[str, Any], tokenizer_folder: Path) -> Origin:
+def origin_from_scratch(
+    recipe: Recipe, config: Mapping[str, Any], tokenizer_folder: Path
+) -> Origin:
     """The origin of random weights.
 
     Raises:
-        ModelError: The folder holds no tokenizer.
+        ModelError: The folder holds no tokenizer, or one that knows no such languages.
     """
     name = f"{config.get('model_type')} from scratch"
-    return Origin(load_codec(tokenizer_folder), tokenizer_folder, None, name, config)
+    return Origin(_codec(recipe, tokenizer_folder), tokenizer_folder, None, name, config)
+
+
+def _codec(recipe: Recipe, folder: Path) -> TextCodec:
+    """The folder's tokens, set to the task's languages and prefix."""
+    task = recipe.task
+    return load_codec_between(folder, task.source, task.target, task.prefix)
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
-    """The checkpoint's weights in fp32, or random ones.
+    """The checkpoint's weights in fp32, or random ones; the task's languages are set.
 
     Raises:
         ModelError: See `models.loading`.
     """
     options = recipe.model
     if origin.model_folder is not None:
-        return load_seq2seq(origin.model_folder, dropout=options.dropout)
-    assert origin.config is not None
-    return new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+        model = load_seq2seq(origin.model_folder, dropout=options.dropout)
+    else:
+        assert origin.config is not None
+        model = new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+    set_languages(model, origin.codec)
+    return model
 
 
 @dataclass(frozen=True, slots=True)
