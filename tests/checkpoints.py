@@ -208,9 +208,13 @@ def _write_unigram(kind: str, folder: Path) -> None:
     import transformers
 
     is_mbart = kind in ("mbart", "mbart50")
-    places: dict[str, Any] = {} if is_mbart else {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    places: dict[str, Any] = (
+        {} if is_mbart else {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    )
     if kind == "madlad":
-        places |= {"user_defined_symbols": ["<2en>", "<2fr>", "<2pt>", "<2sr_Latn>", "<2translate>"]}
+        places |= {
+            "user_defined_symbols": ["<2en>", "<2fr>", "<2pt>", "<2sr_Latn>", "<2translate>"]
+        }
     name = "sentencepiece.bpe.model" if is_mbart else "spiece.model"
     _train(folder / name, **places)
     classes = {

@@ -23,8 +23,9 @@ class TransformersCodec:
     """Any tokenizer that transformers loads.
 
     Ids equal those of the tokenizer with `src_lang` and `tgt_lang` set, with two exceptions on
-    purpose. Special tokens that stand literally in a text, such as `</s>`, are text. And targets
-    have no language after their end token: mBART-25's decoder starts with it instead.
+    purpose. Special tokens that stand literally in a text, such as `</s>`, are text, as far as the
+    tokenizer can spell them otherwise. And targets have no language after their end token:
+    mBART-25's decoder starts with it instead.
 
     Args:
         folder: Holds the tokenizer's files.
@@ -55,7 +56,7 @@ class TransformersCodec:
         kind = type(self.tokenizer).__name__.removesuffix("Fast")
         marks = LANGUAGE_TOKENS.get(kind)
         self.marks = None if marks is None or marks.is_text else marks
-        self._text = SourceText.of(kind, self.tokenizer.get_vocab() if marks else ())
+        self._text = SourceText.of(kind, sorted(self.tokenizer.get_vocab()) if marks else ())
         self._codes = self._language_ids()
         self.languages = tuple(self._codes) or self._text.languages
         # ByT5 has T5's architecture and not its training.
