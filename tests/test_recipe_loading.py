@@ -350,7 +350,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: f
     tree = {
         "task": {"name": "translation", "source": "en", "target": name},
         "model": {
-            "config": {"model_type": "marian", name: [1, None, True, rate]},
+            "config": {name: [1, None, True, rate], "model_type": "marian"},
             "vocabulary": {"size": 9},
         },
         "data": {"train": [{"path": name, "columns": {"source": name}}], "train_subset": {"n": 1}},
