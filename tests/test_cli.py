@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from checkpoints import write_checkpoint
 from typer.testing import CliRunner
 
 from attuner import cli
@@ -52,7 +53,7 @@ def shouting(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         batches.append(list(texts))
         return [f"{text.upper()} É" for text in texts]
 
-    monkeypatch.setattr(translator, "load", lambda model: SimpleNamespace(translate=translate))
+    monkeypatch.setattr(translator, "load", lambda model, **_: SimpleNamespace(translate=translate))
     return batches
 
 
@@ -145,7 +146,7 @@ def test_user_error_has_no_traceback(tmp_path: Path) -> None:
 
 
 def test_a_failure_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(model: str) -> None:
+    def load(model: str, **_: Any) -> None:
         raise DataError("It broke.", "It should hold.", "Mend it.")
 
     monkeypatch.setattr(translator, "load", load)
@@ -155,7 +156,7 @@ def test_a_failure_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(model: str) -> None:
+    def load(model: str, **_: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(translator, "load", load)
@@ -164,7 +165,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(model: str) -> None:
+    def load(model: str, **_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(translator, "load", load)
@@ -176,7 +177,7 @@ def test_interrupt_while_waiting_for_input() -> None:
     code = (
         "import sys, types\n"
         "from attuner.inference import translator\n"
-        "translator.load = lambda model: print('ready', file=sys.stderr, flush=True)\n"
+        "translator.load = lambda model, **_: print('ready', file=sys.stderr, flush=True)\n"
         "sys.argv = ['attuner', 'translate', 'm', '-']\n"
         "from attuner.cli import main\n"
         "main()\n"
@@ -361,7 +362,8 @@ def test_evaluate_says_what_its_scores_rest_on(parrot: dict[str, Any]) -> None:
         "--num-beams", "2",
     ]  # fmt: skip
     made = json.loads(attuner(*arguments, "--json").stdout)
-    assert parrot == {"engine": "ctranslate2", "quantization": "int8"}
+    languages = {"source": "en", "target": "fr"}
+    assert parrot == {**languages, "engine": "ctranslate2", "quantization": "int8"}
     assert made.pop("seconds") > 0
     signatures = made.pop("signatures")
     assert made == {
@@ -434,6 +436,29 @@ def test_translate_a_text(shouting: list[list[str]]) -> None:
     assert json.loads(result.stdout) == {"source": "Open it", "target": "OPEN IT É"}
 
 
+def test_translate_into_a_language(parrot: dict[str, Any]) -> None:
+    arguments = ["translate", "model", "Open it", "--source", "en", "--target", "pt-BR"]
+    assert attuner(*arguments).stdout == "Fichier\n"
+    assert parrot == {"source": "en", "target": "pt-BR"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed"), [("mbart", "ar_AR\ncs_CZ\n"), ("madlad", "en\nfr\npt\nsr_Latn\n")]
+)
+def test_translate_lists_languages(kind: str, listed: str, tmp_path: Path) -> None:
+    write_checkpoint(kind, tmp_path)
+    shown = attuner("translate", str(tmp_path), "--list-languages").stdout
+    assert shown.startswith(listed)
+    as_json = attuner("translate", str(tmp_path), "--list-languages", "--json").stdout
+    assert json.loads(as_json) == {"languages": shown.split()}
+
+
+def test_translate_lists_no_languages_where_there_are_none(marian: Path) -> None:
+    result = attuner("translate", str(marian), "--list-languages")
+    assert result.stdout == ""
+    assert result.stderr == f"{marian} tells no languages apart: it need not be told any.\n"
+
+
 @pytest.mark.parametrize("length", [255, 256, 1000, 5000])
 def test_a_text_may_be_longer_than_a_file_name(shouting: list[list[str]], length: int) -> None:
     assert attuner("translate", "model", "a" * length).stdout == "A" * length + " É\n"
@@ -482,7 +507,7 @@ def test_output_goes_on_in_ascii() -> None:
         "import sys\n"
         "from types import SimpleNamespace\n"
         "from attuner.inference import translator\n"
-        "translator.load = lambda m: SimpleNamespace(translate=lambda texts: ['é→'])\n"
+        "translator.load = lambda m, **_: SimpleNamespace(translate=lambda texts: ['é→'])\n"
         "from attuner.cli import main\n"
         "main()\n"
     )

@@ -48,7 +48,12 @@ def test_file_with_words_and_numbers_of_yaml_1_2(tmp_path: Path) -> None:
 
 def test_flags_make_a_recipe_without_a_file() -> None:
     recipe = load_recipe(None, (), {**FLAGS, "task": None, "name": "first"})
-    assert recipe.task.model_dump() == {"name": "translation", "source": "en", "target": "no"}
+    assert recipe.task.model_dump() == {
+        "name": "translation",
+        "source": "en",
+        "target": "no",
+        "prefix": None,
+    }
     assert recipe.output.name == "first"
 
 
@@ -269,7 +274,7 @@ def test_a_slip_of_the_pen_is_one_fault(tmp_path: Path) -> None:
         f"{path} has 4 faults:\n"
         f"  {path}:1 task.target: missing. Language of the target text, as a code.\n"
         f'  {path}:1 task.souce: unknown option (value en). Did you mean "source"? '
-        "Known: name, source, target.\n"
+        "Known: name, prefix, source, target.\n"
         f'  {path}:2 modle: unknown option (value some/model). Did you mean "model"? '
         "Known: data, generation, model, output, task, training.\n"
         f'  {path}:3 data.train[0].pth: unknown option (value x.po). Did you mean "path"? '
@@ -346,7 +351,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: f
     tree = {
         "task": {"name": "translation", "source": "en", "target": name},
         "model": {
-            "config": {"model_type": "marian", name: [1, None, True, rate]},
+            "config": {name: [1, None, True, rate], "model_type": "marian"},
             "vocabulary": {"size": 9},
         },
         "data": {"train": [{"path": name, "columns": {"source": name}}], "train_subset": {"n": 1}},

@@ -334,14 +334,23 @@ def translate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")
     ] = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    list_languages: Annotated[
+        bool,
+        typer.Option("--list-languages", help="List the languages that the model tells apart."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Translate a text, a text file or standard input."""
     from attuner.inference.translator import load
     from attuner.text_streams import output_file, text_batches, write_json
 
+    if list_languages:
+        _list_languages(model, as_json)
+        return
     batches = text_batches(text, output)
-    translator = load(model)
+    translator = load(model, source=source, target=target)
     with output_file(output) as file:
         for batch in batches:
             for before, after in zip(batch, translator.translate(batch), strict=True):
@@ -350,6 +359,19 @@ def translate(
                 else:
                     file.write(f"{after}\n")
             file.flush()
+
+
+def _list_languages(model: str, as_json: bool) -> None:
+    from attuner.models.codec import load_codec
+    from attuner.models.loading import resolve_model
+
+    languages = sorted(load_codec(resolve_model(model)).languages)
+    if as_json:
+        _print_json({"languages": languages})
+    elif languages:
+        typer.echo("\n".join(languages))
+    else:
+        typer.echo(f"{model} tells no languages apart: it need not be told any.", err=True)
 
 
 @app.command()

@@ -37,6 +37,9 @@ class TranslationTask(Section):
     """Language of the source text, as a code: `en`, `pt-BR`, `zh-Hans`."""
     target: str
     """Language of the target text, as a code."""
+    prefix: str | None = None
+    """Text put before each source; "" for none. Where not given, what the checkpoint's family was
+    trained with: T5's `translate English to French: `, nothing elsewhere."""
 
 
 Task = Annotated[TranslationTask, Field(discriminator="name")]

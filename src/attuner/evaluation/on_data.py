@@ -10,7 +10,6 @@ from typing import Literal
 
 from attuner.errors import DataError, UsageError
 from attuner.evaluation.evaluate import Evaluation, evaluate
-from attuner.models.json_files import read_json_object
 
 # How messages spell the arguments below; the command line gives its own spelling.
 _KEYWORDS = {
@@ -78,9 +77,10 @@ def evaluate_data(
     from attuner.data.reading import read_units
     from attuner.inference.translator import load
     from attuner.models.loading import resolve_model
+    from attuner.models.usage import folder_languages
 
     if source is None or target is None:
-        known = model_languages(resolve_model(str(model)))
+        known = folder_languages(resolve_model(str(model)))
         source, target = source or known[0], target or known[1]
     if not source or not target:
         raise UsageError(
@@ -113,7 +113,7 @@ def evaluate_data(
             "Name other data.",
         )
     made = evaluate(
-        load(model, engine=engine, quantization=quantization),
+        load(model, source=source, target=target, engine=engine, quantization=quantization),
         examples,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
@@ -125,9 +125,3 @@ def evaluate_data(
         "scored": {"entries": len(examples)},
     }
     return replace(made, counts=counts)
-
-
-def model_languages(folder: Path) -> tuple[str, str]:
-    """Source and target language, as Marian's tokenizer configuration names them; "" if unknown."""
-    settings = read_json_object(folder / "tokenizer_config.json")
-    return str(settings.get("source_lang") or ""), str(settings.get("target_lang") or "")

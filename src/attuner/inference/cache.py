@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Raised when `convert` changes what it writes for the same model.
-_LAYOUT = 1
+_LAYOUT = 2
 _KEYED = ("*.safetensors", "*.json", "*.spm", "*.model")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from attuner.models.codec import TextCodec
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
@@ -27,9 +29,19 @@ class Engine(Protocol):
 
     Attributes:
         name: What wrote the text, for signatures: `ctranslate2 4.8.5 float32`.
+        codec: The tokens, and the languages that they are set to.
     """
 
     name: str
+    codec: TextCodec
+
+    def between(self, source: str | None, target: str | None) -> Engine:
+        """The same loaded model for texts of two languages; see `TextCodec.between`.
+
+        Raises:
+            ModelError: The checkpoint knows no such language, or needs both.
+        """
+        ...
 
     def generate(
         self,
@@ -52,5 +64,8 @@ class Engine(Protocol):
             target_prefixes: Text that each translation must begin with.
             max_source_tokens: Longer sources are cut, end token kept.
             batch_tokens: Padded source tokens in one batch.
+
+        Raises:
+            ModelError: The checkpoint tells languages apart and was not told the target's.
         """
         ...

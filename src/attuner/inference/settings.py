@@ -20,6 +20,7 @@ class GenerationSettings:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 leaves them.
         repetition_penalty: Divides the score of tokens that occurred; 1 leaves it.
         forced_bos_token_id: Token that each target begins with, such as its language.
+        decoder_start_token_id: Token that the decoder starts with.
         bad_words_ids: Sequences of tokens that are never generated.
         max_position_embeddings: Longest text that the model has positions for, in tokens; None
             where its positions are relative.
@@ -30,6 +31,7 @@ class GenerationSettings:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     forced_bos_token_id: int | None = None
+    decoder_start_token_id: int | None = None
     bad_words_ids: tuple[tuple[int, ...], ...] = ()
     max_position_embeddings: int | None = None
 
@@ -53,7 +55,10 @@ def read_settings(folder: Path) -> GenerationSettings:
 
 def settings_of_model(model: Any) -> GenerationSettings:
     """The settings of a transformers model in memory."""
-    return _settings({**model.config.to_dict(), **model.generation_config.to_dict()})
+    values = {**model.config.to_dict(), **model.generation_config.to_dict()}
+    if values.get("decoder_start_token_id") is None:  # seldom in the second, where it is null
+        values["decoder_start_token_id"] = model.config.decoder_start_token_id
+    return _settings(values)
 
 
 def _settings(values: Mapping[str, Any]) -> GenerationSettings:

@@ -29,15 +29,26 @@ class Translator:
     Args:
         engine: Generates lines.
         settings: Defaults of the search, as the checkpoint has them.
+        source: Language of texts where `translate` is not told; the engine's where not given.
+        target: Language to translate into where `translate` is not told; likewise.
 
     Attributes:
         engine: Generates lines.
         settings: Defaults of the search.
     """
 
-    def __init__(self, engine: Engine, *, settings: GenerationSettings | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        settings: GenerationSettings | None = None,
+        source: str | None = None,
+        target: str | None = None,
+    ) -> None:
         self.engine = engine
         self.settings = settings or GenerationSettings()
+        self.source = source
+        self.target = target
 
     # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
     @overload
@@ -45,6 +56,8 @@ class Translator:
         self,
         texts: str,
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -55,6 +68,8 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -64,6 +79,8 @@ class Translator:
         self,
         texts: str | Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -75,18 +92,39 @@ class Translator:
 
         Args:
             texts: What to translate.
+            source: Language of the texts, as a code such as `en`; that of `load` where not given.
+            target: Language to translate into, as a code such as `pt-BR`; likewise.
             num_beams: Width of the beam search, 1 is greedy; the checkpoint's where not given.
             max_new_tokens: Longest translation of a line in tokens, end token included.
             progress: Called with the number of lines done and their total.
+
+        Raises:
+            ModelError: The checkpoint knows no such language, or has to be told one.
         """
+        engine = self._engine_between(source, target)
         single = isinstance(texts, str)
         segmented = [segment(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        translations = self._translate_lines(segmented, num_beams, max_new_tokens, progress)
+        translations = self._translate_lines(engine, segmented, num_beams, max_new_tokens, progress)
         joined = [parts.join([translations[line] for line in parts.lines]) for parts in segmented]
         return joined[0] if single else joined
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that the checkpoint tells apart, in its spelling; often none."""
+        return self.engine.codec.languages
+
+    def _engine_between(self, source: str | None, target: str | None) -> Engine:
+        """The engine for the languages asked for."""
+        if source is None and target is None:
+            return self.engine
+        known = self.engine.codec.pair
+        return self.engine.between(
+            source or self.source or known.source, target or self.target or known.target
+        )
+
     def _translate_lines(
         self,
+        engine: Engine,
         segmented: Sequence[Segments],
         num_beams: int | None,
         max_new_tokens: int,
@@ -98,7 +136,7 @@ class Translator:
         translations: dict[str, str] = {}
         for start in range(0, len(lines), _LINES_AT_ONCE):
             chunk = lines[start : start + _LINES_AT_ONCE]
-            results = self.engine.generate(
+            results = engine.generate(
                 chunk,
                 num_beams=num_beams or self.settings.num_beams,
                 max_new_tokens=max_new_tokens,
@@ -114,6 +152,8 @@ class Translator:
 def load(
     model: str | Path,
     *,
+    source: str | None = None,
+    target: str | None = None,
     engine: str = "auto",
     quantization: str = "float32",
     revision: str | None = None,
@@ -122,19 +162,22 @@ def load(
 
     Args:
         model: A model folder or that of an adapter, a run folder, `embedded:en-fr` or a Hub id.
+        source: Language of the texts, as a code such as `en`; what the model was tuned for where
+            not given. `translate` can be told another.
+        target: Language to translate into, as a code such as `pt-BR`; likewise.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
         quantization: Number format of CTranslate2's weights: `float32` or `int8`.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
         ModelError: There is no such model, it is incomplete, or the engine asked for does not
-            support it.
+            support it, or it knows no such language.
         UsageError: There is no such engine or quantization.
     """
     from attuner.inference.conversion import ConversionError
     from attuner.models.adapter_folder import base_folder
-    from attuner.models.codec import load_codec
     from attuner.models.loading import load_seq2seq, resolve_model
+    from attuner.models.usage import load_codec_between
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
@@ -146,13 +189,14 @@ def load(
     whole = base_folder(folder) or folder  # an adapter has its base's settings and tokens
     settings = read_settings(whole)
     chosen = choose_engine(whole) if engine == "auto" else engine
-    codec = load_codec(whole)
+    codec = load_codec_between(whole, source, target, tuned=folder)
+    languages = {"source": source, "target": target}
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
         try:
             made = cached_engine(folder, codec, quantization=quantization, settings=settings)
-            return Translator(made, settings=settings)
+            return Translator(made, settings=settings, **languages)
         except ConversionError as error:
             if engine != "auto":
                 raise
@@ -161,7 +205,7 @@ def load(
 
     model_in_memory = load_seq2seq(folder)
     reference = TransformersEngine(model_in_memory, codec, settings=settings)
-    return Translator(reference, settings=settings)
+    return Translator(reference, settings=settings, **languages)
 
 
 def choose_engine(folder: Path) -> str:

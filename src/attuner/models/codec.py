@@ -6,7 +6,9 @@ per token. All others go through `AutoTokenizer`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from attuner.data.features import TokenColumn, offsets_of
-from attuner.errors import ModelError, first_line
+from attuner.errors import ModelError
 from attuner.models.json_files import read_json_object
+from attuner.models.languages import Pair
+from attuner.models.source_text import SourceText
+from attuner.models.transformers_codec import TransformersCodec as TransformersCodec
 
 _MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 _OTHER_FILES = (
@@ -41,6 +46,11 @@ class TextCodec(Protocol):
         forced_bos_token_id: Id that each generated target begins with, such as its language; None
             where the model chooses.
         vocabulary_sizes: One more than the largest id of a source text, and of a target text.
+        decoder_start_token_id: Id that the decoder starts with; None where the model's
+            configuration says.
+        languages: Codes of the languages that the checkpoint tells apart, in its spelling; none
+            where it is of one pair of languages, or of no language.
+        pair: The languages that the tokens are for.
     """
 
     pad_token_id: int
@@ -48,12 +58,27 @@ class TextCodec(Protocol):
     unk_token_id: int
     forced_bos_token_id: int | None
     vocabulary_sizes: tuple[int, int]
+    decoder_start_token_id: int | None
+    languages: tuple[str, ...]
+    pair: Pair
+
+    @property
+    def source_prefix(self) -> str:
+        """Text that is put before each source."""
+        ...
 
     def between(self, source: str | None, target: str | None) -> TextCodec:
         """The same tokens for texts of two languages, as plain codes such as `en`, `pt-BR`.
 
         Checkpoints of one pair of languages, or of none, know no codes and take any.
+
+        Raises:
+            ModelError: The checkpoint knows no such language, or needs both.
         """
+        ...
+
+    def with_prefix(self, prefix: str) -> TextCodec:
+        """The same tokens with other words before each source; a language's token stays."""
         ...
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
@@ -153,14 +178,32 @@ class MarianCodec:
             max(target_vocabulary.values()) + 1,
         )
         self.forced_bos_token_id: int | None = None
+        self.decoder_start_token_id: int | None = None
+        self._marks = SourceText.of("MarianTokenizer", source_vocabulary)
+        self.languages = self._marks.languages
+        self.pair = Pair()
+
+    @property
+    def source_prefix(self) -> str:
+        """Text that is put before each source, such as `>>fra<< `."""
+        return self._marks.prefix
 
     def between(self, source: str | None, target: str | None) -> MarianCodec:
-        """The codec itself: its checkpoint is of one pair of languages."""
-        return self
+        """The same tokens for texts of two languages; see `TextCodec.between`."""
+        made = copy.copy(self)
+        made._marks = self._marks.into(target)
+        made.pair = Pair(source, target, None, made._marks.target_code)
+        return made
+
+    def with_prefix(self, prefix: str) -> MarianCodec:
+        """The same tokens with other words before each source; a language's token stays."""
+        made = copy.copy(self)
+        made._marks = replace(self._marks, words=prefix)
+        return made
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of source texts, end token included, not cut."""
-        return self._source.encode(texts, self.eos_token_id)
+        return self._source.encode(self._marks.before(texts), self.eos_token_id)
 
     def encode_target(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of target texts, end token included, not cut."""
@@ -270,72 +313,6 @@ class _Side:
                 codes[place] = text[: end + 2]
                 plain[place] = text[end + 2 :]
         return codes, plain
-
-
-class TransformersCodec:
-    """Any other tokenizer, through `AutoTokenizer`; remote code is never run."""
-
-    def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                str(folder), trust_remote_code=False, local_files_only=True
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{folder}: the tokenizer cannot be loaded: {first_line(error)}",
-                "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
-                "Copy the tokenizer's files from the checkpoint that the model was made from.",
-            ) from error
-        eos, pad, unk = (
-            self.tokenizer.eos_token_id,
-            self.tokenizer.pad_token_id,
-            self.tokenizer.unk_token_id,
-        )
-        if eos is None:
-            raise ModelError(
-                f"{folder}: the tokenizer has no end token.",
-                "A model that generates text needs one.",
-                'Set "eos_token" in tokenizer_config.json.',
-            )
-        self.eos_token_id = int(eos)
-        self.pad_token_id = int(eos if pad is None else pad)
-        self.unk_token_id = int(eos if unk is None else unk)
-        largest = max(self.tokenizer.get_vocab().values())
-        self.vocabulary_sizes = (largest + 1, largest + 1)
-        self.forced_bos_token_id: int | None = None
-
-    def between(self, source: str | None, target: str | None) -> TransformersCodec:
-        """The codec itself."""
-        return self
-
-    def encode_source(self, texts: Sequence[str]) -> TokenColumn:
-        """Token ids of source texts, end token included, not cut."""
-        return TokenColumn.from_lists(self.tokenizer(list(texts))["input_ids"] if texts else [])
-
-    def encode_target(self, texts: Sequence[str]) -> TokenColumn:
-        """Token ids of target texts, end token included, not cut."""
-        rows = self.tokenizer(text_target=list(texts))["input_ids"] if texts else []
-        return TokenColumn.from_lists(rows)
-
-    def source_tokens(self, ids: Sequence[int]) -> list[str]:
-        """The pieces behind source ids, as the vocabulary spells them."""
-        tokens: list[str] = self.tokenizer.convert_ids_to_tokens(list(ids))
-        return tokens
-
-    def target_tokens(self, ids: Sequence[int]) -> list[str]:
-        """The pieces behind target ids, as the vocabulary spells them."""
-        return self.source_tokens(ids)
-
-    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of target ids, special tokens left out."""
-        texts: list[str] = self.tokenizer.batch_decode(
-            [list(ids) for ids in sequences],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return texts
 
 
 def _is_marian(folder: Path, settings: Mapping[str, Any]) -> bool:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attuner.models.codec import TextCodec
 
 # All that a tokenizer reads; config.json, too, for it says which tokenizer it is.
 _KEYED = ("*.json", "*.spm", "*.model", "*.txt")
@@ -31,3 +36,11 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def codec_fingerprint(folder: Path, codec: TextCodec) -> str:
+    """The same with the languages and words that a codec of these files is set to."""
+    pair = codec.pair
+    return json.dumps(
+        [tokenizer_fingerprint(folder), pair.source_code, pair.target_code, codec.source_prefix]
+    )

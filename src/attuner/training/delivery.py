@@ -83,13 +83,14 @@ def write_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) 
     adapter = recipe.model.adapter
     if adapter is None or adapter.save == "merged":
         merge_for_good(model)
-        save_model(model, origin.tokenizer_folder, folder)
+        save_model(model, origin.tokenizer_folder, folder, codec=origin.codec)
         return
     assert origin.model_folder is not None
     save_adapter(
         model,
         origin.tokenizer_folder,
         folder,
+        codec=origin.codec,
         base=lasting_name(origin),
         base_revision=recipe.model.revision,
         base_folder=origin.model_folder,

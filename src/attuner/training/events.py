@@ -78,7 +78,7 @@ class Evaluated:
         when: "before", "epoch", "steps", "mean" (that of the last checkpoints) or "after".
         split: "validation" or "test".
         scores: `loss` in nats a token, and metrics such as `bleu` and `chrf` (0 to 100).
-        signatures: The settings behind each metric.
+        signatures: The settings behind each metric, and the `engine` that generated.
         train_loss: Mean training loss since the last evaluation; None before training.
     """
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.data.preparation import Prepared, num_unpaired, training_pairs
 from attuner.errors import DataError
-from attuner.models.fingerprint import tokenizer_fingerprint
+from attuner.models.fingerprint import codec_fingerprint
 from attuner.training.events import Event, Progressed
 from attuner.training.scoring import Part
 
@@ -77,7 +77,7 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit:
         return encode(pairs, origin.codec, **options, progress=progress)
 
     if recipe.data.cache:
-        tokenizer = tokenizer_fingerprint(origin.tokenizer_folder)
+        tokenizer = codec_fingerprint(origin.tokenizer_folder, origin.codec)
         encoded = cached(encoded_key(pairs, tokenizer=tokenizer, **options), make)
     else:
         encoded = make()

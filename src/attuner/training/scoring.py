@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -81,14 +84,21 @@ def build_engine(model: nn.Module, codec: TextCodec, options: GenerationOptions)
 
     `auto` takes CTranslate2 where it supports the model's family.
     """
+    from attuner.inference.transformers_engine import TransformersEngine
+
     family: str = model.config.model_type  # type: ignore[union-attr,assignment]
     if options.engine == "transformers" or (options.engine == "auto" and family not in CONVERTIBLE):
-        from attuner.inference.transformers_engine import TransformersEngine
-
         return TransformersEngine(model, codec)
+    from attuner.inference.conversion import ConversionError
     from attuner.inference.ctranslate2_engine import engine_from_model
 
-    return engine_from_model(model, codec, quantization=options.quantization)
+    try:
+        return engine_from_model(model, codec, quantization=options.quantization)
+    except ConversionError as error:
+        if options.engine != "auto":
+            raise
+        logger.warning("%s: transformers generates", error.happened.rstrip("."))
+        return TransformersEngine(model, codec)
 
 
 def generated_scores(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError, RunError
 from attuner.models.adapter_folder import base_folder, is_adapter
-from attuner.models.codec import TextCodec, load_codec
+from attuner.models.codec import TextCodec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
+from attuner.models.usage import load_codec_between, set_languages
 from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
 from attuner.training.memory import reuse_freed_memory
@@ -71,14 +72,14 @@ def find_origin(recipe: Recipe) -> Origin | None:
         if options.adapter is not None and options.adapter.save == "separate":
             _require_whole(folder)
         whole = base_folder(folder) or folder
-        return Origin(load_codec(whole), whole, folder, options.checkpoint)
+        return Origin(_codec(recipe, whole, folder), whole, folder, options.checkpoint)
     if options.tokenizer is None:
         return None
     assert options.config is not None
     folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
-    return origin_from_scratch(options.config, folder)
+    return origin_from_scratch(recipe, options.config, folder)
 
 
 def _require_whole(folder: Path) -> None:
@@ -97,27 +98,38 @@ def lasting_name(origin: Origin) -> str:
     return str(origin.model_folder.resolve()) if Path(origin.name).is_dir() else origin.name
 
 
-def origin_from_scratch(config: Mapping[str, Any], tokenizer_folder: Path) -> Origin:
+def origin_from_scratch(
+    recipe: Recipe, config: Mapping[str, Any], tokenizer_folder: Path
+) -> Origin:
     """The origin of random weights.
 
     Raises:
-        ModelError: The folder holds no tokenizer.
+        ModelError: The folder holds no tokenizer, or one that knows no such languages.
     """
     name = f"{config.get('model_type')} from scratch"
-    return Origin(load_codec(tokenizer_folder), tokenizer_folder, None, name, config)
+    return Origin(_codec(recipe, tokenizer_folder), tokenizer_folder, None, name, config)
+
+
+def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
+    """The folder's tokens, set to the task's languages and prefix."""
+    task = recipe.task
+    return load_codec_between(folder, task.source, task.target, task.prefix, tuned=tuned)
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
-    """The checkpoint's weights in fp32, or random ones.
+    """The checkpoint's weights in fp32, or random ones; the task's languages are set.
 
     Raises:
         ModelError: See `models.loading`.
     """
     options = recipe.model
     if origin.model_folder is not None:
-        return load_seq2seq(origin.model_folder, dropout=options.dropout)
-    assert origin.config is not None
-    return new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+        model = load_seq2seq(origin.model_folder, dropout=options.dropout)
+    else:
+        assert origin.config is not None
+        model = new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+    set_languages(model, origin.codec)
+    return model
 
 
 def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:

@@ -87,4 +87,4 @@ def load_origin(recipe: Recipe, folder: Path) -> Origin:
             "The run goes on with the vocabulary that it began with: its weights belong to it.",
             "Put the folder back, or start a new run.",
         )
-    return origin_from_scratch(with_token_ids(config, folder), folder)
+    return origin_from_scratch(recipe, with_token_ids(config, folder), folder)
