@@ -92,6 +92,8 @@ class CTranslate2Engine:
         self,
         lines: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
@@ -105,10 +107,13 @@ class CTranslate2Engine:
         max_source_tokens = settings.within_positions(max_source_tokens)
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
-        ids = self._codec.encode_source([lines[place] for place in firsts]).cut(max_source_tokens)
+        codec = self._codec.between(source, target) if source or target else self._codec
+        ids = codec.encode_source([lines[place] for place in firsts]).cut(max_source_tokens)
         sources = [[self._source_tokens[i] for i in row] for row in ids.to_lists()]
         starts = target_starts(
-            self._codec, [prefixes[place] for place in firsts], settings.forced_bos_token_id
+            codec,
+            [prefixes[place] for place in firsts],
+            codec.forced_bos_token_id or settings.forced_bos_token_id,
         )
         results = self._translator.translate_batch(
             sources,

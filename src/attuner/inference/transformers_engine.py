@@ -45,6 +45,8 @@ class TransformersEngine:
         self,
         lines: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
@@ -56,9 +58,12 @@ class TransformersEngine:
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
         limit = self.settings.within_positions(max_source_tokens)
-        sources = self._codec.encode_source([lines[i] for i in firsts]).cut(limit).to_lists()
+        codec = self._codec.between(source, target) if source or target else self._codec
+        sources = codec.encode_source([lines[i] for i in firsts]).cut(limit).to_lists()
         starts = target_starts(
-            self._codec, [prefixes[i] for i in firsts], self.settings.forced_bos_token_id
+            codec,
+            [prefixes[i] for i in firsts],
+            codec.forced_bos_token_id or self.settings.forced_bos_token_id,
         )
         results: list[list[Hypothesis]] = [[] for _ in sources]
         with self._evaluating():

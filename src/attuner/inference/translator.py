@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from attuner.data.segments import Segments, segment
 from attuner.errors import UsageError, nearest
@@ -29,15 +29,25 @@ class Translator:
     Args:
         engine: Generates lines.
         settings: Defaults of the search, as the checkpoint has them.
+        whole_texts: Whether the model takes a text as a whole, line breaks included, and what it
+            makes of it stands alone.
 
     Attributes:
         engine: Generates lines.
         settings: Defaults of the search.
+        whole_texts: Whether the model takes a text as a whole.
     """
 
-    def __init__(self, engine: Engine, *, settings: GenerationSettings | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        settings: GenerationSettings | None = None,
+        whole_texts: bool = False,
+    ) -> None:
         self.engine = engine
         self.settings = settings or GenerationSettings()
+        self.whole_texts = whole_texts
 
     # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
     @overload
@@ -45,6 +55,8 @@ class Translator:
         self,
         texts: str,
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -55,6 +67,8 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -64,6 +78,8 @@ class Translator:
         self,
         texts: str | Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -75,21 +91,28 @@ class Translator:
 
         Args:
             texts: What to translate.
+            source: Language of the texts, where the model knows several.
+            target: Language to translate into, where the model knows several.
             num_beams: Width of the beam search, 1 is greedy; the checkpoint's where not given.
             max_new_tokens: Longest translation of a line in tokens, end token included.
             progress: Called with the number of lines done and their total.
         """
         single = isinstance(texts, str)
-        segmented = [segment(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        translations = self._translate_lines(segmented, num_beams, max_new_tokens, progress)
+        listed = [texts] if isinstance(texts, str) else texts
+        segmented = [segment(text, whole=self.whole_texts) for text in listed]
+        options: dict[str, Any] = {
+            "num_beams": num_beams or self.settings.num_beams, "max_new_tokens": max_new_tokens
+        }  # fmt: skip
+        if source or target:
+            options |= {"source": source, "target": target}
+        translations = self._translate_lines(segmented, options, progress)
         joined = [parts.join([translations[line] for line in parts.lines]) for parts in segmented]
         return joined[0] if single else joined
 
     def _translate_lines(
         self,
         segmented: Sequence[Segments],
-        num_beams: int | None,
-        max_new_tokens: int,
+        options: Mapping[str, Any],
         progress: Callable[[int, int], None] | None,
     ) -> dict[str, str]:
         """The translation of each distinct line; alike lengths are generated together."""
@@ -98,11 +121,7 @@ class Translator:
         translations: dict[str, str] = {}
         for start in range(0, len(lines), _LINES_AT_ONCE):
             chunk = lines[start : start + _LINES_AT_ONCE]
-            results = self.engine.generate(
-                chunk,
-                num_beams=num_beams or self.settings.num_beams,
-                max_new_tokens=max_new_tokens,
-            )
+            results = self.engine.generate(chunk, **options)
             translations |= {
                 line: best.text for line, (best, *_) in zip(chunk, results, strict=True)
             }
@@ -134,6 +153,8 @@ def load(
     from attuner.inference.conversion import ConversionError
     from attuner.models.codec import load_codec
     from attuner.models.loading import load_seq2seq, resolve_model
+    from attuner.models.prefixed import with_prefix
+    from attuner.models.usage import read_usage
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
@@ -144,13 +165,15 @@ def load(
     folder = resolve_model(str(model), revision=revision)
     settings = read_settings(folder)
     chosen = choose_engine(folder) if engine == "auto" else engine
-    codec = load_codec(folder)
+    usage = read_usage(folder)
+    codec = with_prefix(load_codec(folder), usage.prefix)
+    whole = usage.whole_texts
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
         try:
             made = cached_engine(folder, codec, quantization=quantization, settings=settings)
-            return Translator(made, settings=settings)
+            return Translator(made, settings=settings, whole_texts=whole)
         except ConversionError as error:
             if engine != "auto":
                 raise
@@ -159,7 +182,7 @@ def load(
 
     model_in_memory = load_seq2seq(folder)
     reference = TransformersEngine(model_in_memory, codec, settings=settings)
-    return Translator(reference, settings=settings)
+    return Translator(reference, settings=settings, whole_texts=whole)
 
 
 def choose_engine(folder: Path) -> str:

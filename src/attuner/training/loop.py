@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attuner.training.adamw import AdamW
 
 # Scores of which less is better.
-FALLING = frozenset({"loss"})
+FALLING = frozenset({"loss", "ter"})
 
 
 @dataclass(slots=True)

@@ -115,7 +115,10 @@ class _Job:
             listener(event)
 
     def run(self, *, resumes: bool) -> Run:
+        from attuner.evaluation.evaluate import require_metrics
+
         began = time.perf_counter()
+        require_metrics(self.recipe.task.metrics)
         setup.set_seeds(self.recipe.training.seed)
         found = setup.find_origin(self.recipe)
         if found is None and resumes:
@@ -261,9 +264,12 @@ class _Job:
     def _deliver(self, counts: Mapping[str, Mapping[str, int]], seconds: float) -> Run:
         from attuner.evaluation.report import plot_curves
         from attuner.models.loading import save_model
+        from attuner.models.usage import Usage, write_usage
 
+        task = self.recipe.task
         with new_folder(self.folder.model) as partial:
             save_model(self.raw_model, self.origin.tokenizer_folder, partial)
+            write_usage(partial, Usage(prefix=task.prefix, whole_texts=task.whole_texts))
         events = self.folder.events()
         plot_curves(events, self.folder.curves, title=self.folder.path.name)
         split = self.scorer.final

@@ -12,6 +12,7 @@ from attuner.errors import RunError
 from attuner.models.codec import TextCodec, load_codec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
+from attuner.models.prefixed import with_prefix
 from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
 from attuner.training.memory import reuse_freed_memory
@@ -40,7 +41,7 @@ class Origin:
     """What a run starts from.
 
     Attributes:
-        codec: The tokens.
+        codec: The tokens, the task's prefix before source texts included.
         tokenizer_folder: Where the tokenizer's files lie.
         model_folder: Where the weights lie; None for random ones.
         name: The model as the recipe names it.
@@ -66,24 +67,28 @@ def find_origin(recipe: Recipe) -> Origin | None:
     options = recipe.model
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
-        return Origin(load_codec(folder), folder, folder, options.checkpoint)
+        codec = with_prefix(load_codec(folder), recipe.task.prefix)
+        return Origin(codec, folder, folder, options.checkpoint)
     if options.tokenizer is None:
         return None
     assert options.config is not None
     folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
-    return origin_from_scratch(options.config, folder)
+    return origin_from_scratch(options.config, folder, recipe.task.prefix)
 
 
-def origin_from_scratch(config: Mapping[str, Any], tokenizer_folder: Path) -> Origin:
+def origin_from_scratch(
+    config: Mapping[str, Any], tokenizer_folder: Path, prefix: str = ""
+) -> Origin:
     """The origin of random weights.
 
     Raises:
         ModelError: The folder holds no tokenizer.
     """
     name = f"{config.get('model_type')} from scratch"
-    return Origin(load_codec(tokenizer_folder), tokenizer_folder, None, name, config)
+    codec = with_prefix(load_codec(tokenizer_folder), prefix)
+    return Origin(codec, tokenizer_folder, None, name, config)
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
@@ -204,7 +209,7 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         evaluate_every_steps=options.evaluate_every_steps,
         save=options.save,
         save_every_steps=options.save_every_steps,
-        best_metric=options.best_metric,
+        best_metric=recipe.best_metric,
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
     )
@@ -218,6 +223,8 @@ def generation_options(recipe: Recipe) -> GenerationOptions:
         quantization=options.quantization,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
+        whole_texts=recipe.task.whole_texts,
+        metrics=tuple(recipe.task.metrics),
     )
 
 
