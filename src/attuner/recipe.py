@@ -182,6 +182,8 @@ class Source(Section):
     several: `{source: "question: {question} context: {context}", target: answer}`. A column of
     lists gives several references. Where not given: columns named as the languages, `source` and
     `target`, or the Hub's `translation` column."""
+    references: list[str] = []
+    """Further columns of a table with target texts: what is scored may come near to any of them."""
     encoding: str = "utf-8"
     """Character encoding of text files that do not declare their own."""
     source_language: str | None = None

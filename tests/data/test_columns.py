@@ -115,3 +115,20 @@ def test_without_languages_a_catalog_may_be_in_any(tmp_path: Path) -> None:
     path.write_text('msgid ""\nmsgstr "Language: de\\n"\n\nmsgid "formal"\nmsgstr "informal"\n')
     (unit,) = read(path, source_language="", target_language="")
     assert (unit.source, unit.targets) == ("formal", ("informal",))
+
+
+def test_references_in_columns_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,one,two,three\na,b,c,d\ne,f,,\ng,,h,\n")
+    found: dict[str, str] = {}
+    options: dict[str, Any] = {"columns": {"source": "text", "target": "one"}}
+    units = read(path, **options, references=["two", "three"], columns_found=found)
+    assert [(unit.source, unit.targets) for unit in units] == [
+        ("a", ("b", "c", "d")), ("e", ("f",)), ("g", ("h",)),
+    ]  # fmt: skip
+    assert found == {str(path): "text → one, two, three"}
+    assert error_of(path, **options, references=["tow"]) == (
+        f"{path}: no column tow of further references.\n"
+        'Did you mean "two"? Known: one, text, three, two.\n'
+        "Mend the names in this source's `references`."
+    )

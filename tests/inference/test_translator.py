@@ -60,6 +60,12 @@ def test_whole_texts_are_never_cut_and_what_is_made_of_them_stands_alone() -> No
     assert engine.lines == ["open\n\nclose", "close"]
 
 
+def test_a_model_that_learned_long_texts_is_given_them() -> None:
+    engine = Shouting()
+    Translator(engine, max_source_tokens=1024).translate("a", num_beams=1)
+    assert engine.options[0]["max_source_tokens"] == 1024
+
+
 def test_languages_are_told_to_the_engine_where_given() -> None:
     engine = Shouting()
     Translator(engine).translate("a", source="en", target="fr", num_beams=1)

@@ -16,6 +16,7 @@ from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
 from attuner.training.check import check
 from attuner.training.run import train
+from attuner.training.setup import generation_options
 
 # Question, context, answers: the first is learned, all count.
 ROWS = [
@@ -95,6 +96,14 @@ def test_the_first_metric_tells_the_best_weights(answering: Build) -> None:
     run = train(answering("training.epochs=4", "training.keep_checkpoints=1"))
     best = max(run.epochs[1:], key=lambda event: event["scores"]["token_f1"])
     assert run.after["token_f1"] == pytest.approx(best["scores"]["token_f1"])
+
+
+@pytest.mark.parametrize(("learned", "used"), [(128, 0), (512, 0), (1024, 1024)])
+def test_sources_are_used_as_long_as_they_were_learned(
+    answering: Build, learned: int, used: int
+) -> None:
+    recipe = answering(f"data.max_source_tokens={learned}")
+    assert generation_options(recipe).max_source_tokens == used
 
 
 def test_check_shows_whole_texts_with_the_prefix(answering: Build) -> None:

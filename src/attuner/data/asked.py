@@ -110,6 +110,7 @@ class Asked:
         columns_found: Where readers of tables note the columns that they took, by file.
         one_of_targets: All target languages of the task, where the file is to say which of its
             texts are in `target_language`; empty where all are.
+        references: Further columns of a table with target texts.
     """
 
     source_language: str
@@ -121,6 +122,7 @@ class Asked:
     options: Mapping[str, str] = field(default_factory=recipe_options)
     columns_found: dict[str, str] = field(default_factory=dict)
     one_of_targets: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
     def typed(self, option: str, value: str) -> str:
         """What to type to give an option a value: `data.train[0].encoding=cp1252`."""

@@ -54,15 +54,18 @@ class Columns(NamedTuple):
     Attributes:
         source: What leads to the source text.
         target: What leads to the target text or texts.
+        others: What leads to further target texts.
     """
 
     source: Side
     target: Side
+    others: tuple[Side, ...] = ()
 
     @property
     def needed(self) -> set[str]:
         """The columns that the texts are in."""
-        return {keys[0] for side in self for keys in _keys_of(side)}
+        sides = (self.source, self.target, *self.others)
+        return {keys[0] for side in sides for keys in _keys_of(side)}
 
 
 def find_columns(
@@ -89,7 +92,7 @@ def find_columns(
         if side in asked.columns:
             if side == "target":
                 asked.require_one_target(file)
-            return _named(file, side, names, asked)
+            return _named(file, asked.columns[side], side, names, asked)
         language = asked.language_of(side)
         if languages_of_translation is not None and language:
             key = find_language(languages_of_translation, language)
@@ -118,8 +121,10 @@ def find_columns(
             "The two sides stand in different columns.",
             f"Set {_typed_columns(found, asked)}",
         )
-    asked.columns_found[file] = f"{_spelt(source)} → {_spelt(target)}"
-    return Columns(source, target)
+    others = tuple(_further(file, name, names, asked) for name in asked.references)
+    spelt = ", ".join(map(_spelt, (target, *others)))
+    asked.columns_found[file] = f"{_spelt(source)} → {spelt}"
+    return Columns(source, target, others)
 
 
 def find_columns_of_row(file: str, row: Row, asked: Asked) -> Columns:
@@ -143,7 +148,7 @@ def row_unit(
         asked.faults.add(reason, f"{where}: {what}.", expected, "Complete it")
 
     texts: list[Any] = []
-    for side in columns:
+    for side in (columns.source, columns.target, *columns.others):
         values: list[Any] = []
         for keys in _keys_of(side):
             found, value = _lookup(row, keys)
@@ -157,9 +162,9 @@ def row_unit(
             texts.append(values[0])
         else:  # what is no text is refused below, null is an untranslated entry
             texts.append(wrong[0] if wrong else side.filled(values))
-    source, target = texts
-    targets = [target] if not isinstance(target, list | tuple) else list(target)
-    targets = [text for text in targets if text is not None]
+    source, *others = texts
+    lists = [list(other) if isinstance(other, list | tuple) else [other] for other in others]
+    targets = [text for texts in lists for text in texts if text is not None]
     for text in (source, *targets):
         if not isinstance(text, str):
             what = f"{_shown(text)} where a text should be"
@@ -175,13 +180,28 @@ def row_unit(
     return asked.unit(address, source, tuple(text for text in targets if text))
 
 
-def _named(file: str, side: str, names: list[str], asked: Asked) -> Side | None:
+def _further(file: str, name: str, names: list[str], asked: Asked) -> Side:
+    """The column of further references that the user named.
+
+    Raises:
+        DataError: It is not there.
+    """
+    found = _named(file, name, "target", names, asked)
+    if found is None:
+        raise DataError(
+            f"{file}: no column {name} of further references.",
+            nearest(name, names),
+            "Mend the names in this source's `references`.",
+        )
+    return found
+
+
+def _named(file: str, named: str, side: str, names: list[str], asked: Asked) -> Side | None:
     """The column that the user named, or the template over columns; None where it is not there.
 
     Raises:
         DataError: The template names a column that is not there.
     """
-    named = asked.columns[side]
     keys = _keys(named, names)
     if keys is not None or not _PLACE.search(named):
         return keys

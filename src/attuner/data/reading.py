@@ -7,7 +7,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +57,7 @@ def read_units(
     revision: str | None = None,
     split: str = "train",
     columns: Mapping[str, str] = {},
+    references: Sequence[str] = (),
     encoding: str = "utf-8",
     bad_entries: Literal["fail", "skip"] = "fail",
     weight: float = 1.0,
@@ -76,6 +77,7 @@ def read_units(
         revision: Branch, tag or commit of a Hub data set.
         split: Split of a Hub data set, also where a folder holds its numbered files.
         columns: Names of the columns of a table, by side (`source`, `target`).
+        references: Further columns of a table with target texts.
         encoding: Encoding of text files that do not declare their own.
         bad_entries: `fail` raises them, collected, at the end; `skip` counts them.
         weight: Weight of every unit.
@@ -99,7 +101,7 @@ def read_units(
     found = {} if columns_found is None else columns_found
     asked = Asked(
         source_language, target_language, columns, encoding, weight, faults, options, found,
-        one_of_targets,
+        one_of_targets, tuple(references),
     )  # fmt: skip
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")

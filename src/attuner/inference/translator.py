@@ -31,6 +31,7 @@ class Translator:
         settings: Defaults of the search, as the checkpoint has them.
         whole_texts: Whether the model takes a text as a whole, line breaks included, and what it
             makes of it stands alone.
+        max_source_tokens: Longer sources are cut; 0 leaves it to the engine, which allows 512.
 
     Attributes:
         engine: Generates lines.
@@ -44,10 +45,12 @@ class Translator:
         *,
         settings: GenerationSettings | None = None,
         whole_texts: bool = False,
+        max_source_tokens: int = 0,
     ) -> None:
         self.engine = engine
         self.settings = settings or GenerationSettings()
         self.whole_texts = whole_texts
+        self._max_source_tokens = max_source_tokens
 
     # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
     @overload
@@ -103,6 +106,8 @@ class Translator:
         options: dict[str, Any] = {
             "num_beams": num_beams or self.settings.num_beams, "max_new_tokens": max_new_tokens
         }  # fmt: skip
+        if self._max_source_tokens:
+            options["max_source_tokens"] = self._max_source_tokens
         if source or target:
             options |= {"source": source, "target": target}
         translations = self._translate_lines(segmented, options, progress)
@@ -167,13 +172,17 @@ def load(
     chosen = choose_engine(folder) if engine == "auto" else engine
     usage = read_usage(folder)
     codec = with_prefix(load_codec(folder), usage.prefix)
-    whole = usage.whole_texts
+    how: dict[str, Any] = {
+        "settings": settings,
+        "whole_texts": usage.whole_texts,
+        "max_source_tokens": usage.max_source_tokens,
+    }
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
         try:
             made = cached_engine(folder, codec, quantization=quantization, settings=settings)
-            return Translator(made, settings=settings, whole_texts=whole)
+            return Translator(made, **how)
         except ConversionError as error:
             if engine != "auto":
                 raise
@@ -182,7 +191,7 @@ def load(
 
     model_in_memory = load_seq2seq(folder)
     reference = TransformersEngine(model_in_memory, codec, settings=settings)
-    return Translator(reference, settings=settings, whole_texts=whole)
+    return Translator(reference, **how)
 
 
 def choose_engine(folder: Path) -> str:

@@ -22,10 +22,12 @@ class Usage:
     Attributes:
         prefix: Text put before each source text.
         whole_texts: Whether a text is taken as a whole, not line by line.
+        max_source_tokens: Longer sources are cut, end token kept; 0 leaves it to the engine.
     """
 
     prefix: str = ""
     whole_texts: bool = False
+    max_source_tokens: int = 0
 
 
 def read_usage(folder: Path) -> Usage:

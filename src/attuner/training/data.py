@@ -133,6 +133,7 @@ def _read(
         revision=source.revision,
         split=source.split,
         columns={str(side): name for side, name in source.columns.items()},
+        references=source.references,
         encoding=source.encoding,
         weight=source.weight,
         bad_entries=recipe.data.bad_entries,

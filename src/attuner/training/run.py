@@ -269,7 +269,10 @@ class _Job:
         task = self.recipe.task
         with new_folder(self.folder.model) as partial:
             save_model(self.raw_model, self.origin.tokenizer_folder, partial)
-            write_usage(partial, Usage(prefix=task.prefix, whole_texts=task.whole_texts))
+            write_usage(
+                partial,
+                Usage(task.prefix, task.whole_texts, setup.max_source_tokens(self.recipe)),
+            )
         events = self.folder.events()
         plot_curves(events, self.folder.curves, title=self.folder.path.name)
         split = self.scorer.final

@@ -31,6 +31,7 @@ class GenerationOptions:
 
     Attributes:
         whole_texts: Whether a text is taken as a whole, not line by line.
+        max_source_tokens: Longer sources are cut; 0 leaves it to the engine.
         metrics: Names of the scores.
     """
 
@@ -39,6 +40,7 @@ class GenerationOptions:
     num_beams: int = 4
     max_new_tokens: int = 128
     whole_texts: bool = False
+    max_source_tokens: int = 0
     metrics: tuple[str, ...] = ("bleu", "chrf")
 
 
@@ -104,7 +106,9 @@ def build_translator(model: nn.Module, codec: TextCodec, options: GenerationOpti
     from attuner.inference.translator import Translator
 
     engine = build_engine(model, codec, options)
-    return Translator(engine, whole_texts=options.whole_texts)
+    return Translator(
+        engine, whole_texts=options.whole_texts, max_source_tokens=options.max_source_tokens
+    )
 
 
 def generated_scores(

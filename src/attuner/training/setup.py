@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Target tokens of an update where the recipe does not say.
 DEFAULT_BATCH_TOKENS = 2048
+# Source tokens that engines allow where they are not told.
+ENGINE_SOURCE_TOKENS = 512
 # Where batches are padded: the most positions of one micro-batch, for memory's sake.
 MAX_PADDED_TOKENS = 2048
 
@@ -215,6 +217,15 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
     )
 
 
+def max_source_tokens(recipe: Recipe) -> int:
+    """The longest source that the model is given when it is used: never less than it learned.
+
+    0 where what engines allow is enough.
+    """
+    longest = recipe.data.max_source_tokens
+    return longest if longest > ENGINE_SOURCE_TOKENS else 0
+
+
 def generation_options(recipe: Recipe) -> GenerationOptions:
     """The recipe's generation options as scoring takes them."""
     options = recipe.generation
@@ -224,6 +235,7 @@ def generation_options(recipe: Recipe) -> GenerationOptions:
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
         whole_texts=recipe.task.whole_texts,
+        max_source_tokens=max_source_tokens(recipe),
         metrics=tuple(recipe.task.metrics),
     )
 
