@@ -53,7 +53,8 @@ def shouting(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         batches.append(list(texts))
         return [f"{text.upper()} É" for text in texts]
 
-    monkeypatch.setattr(translator, "load", lambda model, **_: SimpleNamespace(translate=translate))
+    loaded = SimpleNamespace(translate=translate, whole_texts=False)
+    monkeypatch.setattr(translator, "load", lambda model, **_: loaded)
     return batches
 
 
@@ -177,7 +178,10 @@ def test_interrupt_while_waiting_for_input() -> None:
     code = (
         "import sys, types\n"
         "from attuner.inference import translator\n"
-        "translator.load = lambda model, **_: print('ready', file=sys.stderr, flush=True)\n"
+        "def load(model, **_):\n"
+        "    print('ready', file=sys.stderr, flush=True)\n"
+        "    return types.SimpleNamespace(whole_texts=False)\n"
+        "translator.load = load\n"
         "sys.argv = ['attuner', 'translate', 'm', '-']\n"
         "from attuner.cli import main\n"
         "main()\n"
@@ -507,7 +511,8 @@ def test_output_goes_on_in_ascii() -> None:
         "import sys\n"
         "from types import SimpleNamespace\n"
         "from attuner.inference import translator\n"
-        "translator.load = lambda m, **_: SimpleNamespace(translate=lambda texts: ['é→'])\n"
+        "said = SimpleNamespace(translate=lambda texts: ['é→'], whole_texts=False)\n"
+        "translator.load = lambda model, **_: said\n"
         "from attuner.cli import main\n"
         "main()\n"
     )
@@ -585,3 +590,26 @@ def test_input_that_is_not_utf8(shouting: list[list[str]], tmp_path: Path) -> No
         "Text must be UTF-8.\n"
         f"Convert it first, such as: iconv -f latin1 -t utf-8 {file}\n"
     )
+
+
+def test_a_model_that_takes_whole_texts_gets_the_whole_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded = SimpleNamespace(translate=lambda texts: [repr(t) for t in texts], whole_texts=True)
+    monkeypatch.setattr(translator, "load", lambda model, **_: loaded)
+    article = tmp_path / "article.txt"
+    article.write_text("One.\n\nTwo.\n")
+    assert attuner("translate", "m", str(article)).stdout == "'One.\\n\\nTwo.'\n"
+    assert attuner("translate", "m", "-", input="One.\nTwo.").stdout == "'One.\\nTwo.'\n"
+
+
+def test_train_text_to_text_with_flags(finished: list[object]) -> None:
+    result = attuner(
+        "train", "--task", "text-to-text", "--model", "m", "--data", "x.jsonl",
+        "--source-column", "{a} {b}", "--target-column", "c", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    (recipe,) = finished
+    assert recipe.task.name == "text-to-text"  # type: ignore[attr-defined]
+    columns = {"source": "{a} {b}", "target": "c"}
+    assert recipe.data.train[0].columns == columns  # type: ignore[attr-defined]

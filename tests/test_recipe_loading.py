@@ -48,12 +48,8 @@ def test_file_with_words_and_numbers_of_yaml_1_2(tmp_path: Path) -> None:
 
 def test_flags_make_a_recipe_without_a_file() -> None:
     recipe = load_recipe(None, (), {**FLAGS, "task": None, "name": "first"})
-    assert recipe.task.model_dump() == {
-        "name": "translation",
-        "source": "en",
-        "target": "no",
-        "prefix": None,
-    }
+    task = {"name": "translation", "source": "en", "target": "no"}
+    assert recipe.task.model_dump(exclude_defaults=True) | {"name": recipe.task.name} == task
     assert recipe.output.name == "first"
 
 
@@ -177,11 +173,11 @@ def test_each_kind_of_fault_in_plain_words(tmp_path: Path) -> None:
     lines = message(path).splitlines()
     assert lines[0] == f"{path} has 10 faults:"
     known_source = (
-        "Known: columns, config, encoding, path, revision, source_language, split, "
+        "Known: columns, config, encoding, path, references, revision, source_language, split, "
         "target_language, target_path, weight."
     )
     assert [line.removeprefix(f"  {path}:") for line in lines[1:-1]] == [
-        '1 task: translaton. Did you mean "translation"? Known: translation.',
+        '1 task: translaton. Did you mean "translation"? Known: text-to-text, translation.',
         "2 model: give either checkpoint or config.",
         f'5 data.train[0].pth: unknown option (value x.po). Did you mean "path"? {known_source}',
         '6 data.train[1].columns.sorce: unknown key sorce. Did you mean "source"? '
@@ -259,7 +255,7 @@ def test_nothing_given_says_what_a_first_run_needs() -> None:
 def test_a_wrong_task_is_blamed_on_its_own_flag() -> None:
     assert message(None, **{**FLAGS, "task": "classification"}) == (
         "The recipe has 1 fault:\n"
-        "  --task task: classification. Known: translation.\n"
+        "  --task task: classification. Known: text-to-text, translation.\n"
         f"{ADVICE}\n"
         f"Without a recipe file, a first run needs: {FIRST_RUN} FILE"
     )
@@ -274,11 +270,11 @@ def test_a_slip_of_the_pen_is_one_fault(tmp_path: Path) -> None:
         f"{path} has 4 faults:\n"
         f"  {path}:1 task.target: missing. Language of the target text, as a code.\n"
         f'  {path}:1 task.souce: unknown option (value en). Did you mean "source"? '
-        "Known: name, prefix, source, target.\n"
+        "Known: metrics, name, prefix, source, target.\n"
         f'  {path}:2 modle: unknown option (value some/model). Did you mean "model"? '
         "Known: data, generation, model, output, task, training.\n"
         f'  {path}:3 data.train[0].pth: unknown option (value x.po). Did you mean "path"? '
-        "Known: columns, config, encoding, path, revision, source_language, split, "
+        "Known: columns, config, encoding, path, references, revision, source_language, split, "
         "target_language, target_path, weight.\n"
         f"{ADVICE}"
     )
@@ -374,7 +370,7 @@ def test_translation_recipe_shows_the_defaults() -> None:
     plain = load_recipe(
         None, (), {"source": "en", "target": "fr", "model": "embedded:en-fr", "data": ["x.po"]}
     )
-    explicit = plain.training.model_copy(update={"batch_tokens": 2048})
+    explicit = plain.training.model_copy(update={"batch_tokens": 2048, "best_metric": "chrf"})
     assert recipe == plain.model_copy(update={"training": explicit})
 
 
@@ -431,3 +427,74 @@ def test_copy_of_an_unknown_recipe() -> None:
         'Did you mean "demo"? Known: chapter-translation, demo, pretrain-en-fr, translation.\n'
         "See what each does: attuner recipes list"
     )
+
+
+def test_text_to_text_needs_no_languages() -> None:
+    recipe = load_recipe(
+        None, ("task.prefix='summarize: '",), {"task": "text-to-text", "model": "m", "data": ["x"]}
+    )
+    assert recipe.task.model_dump() == {
+        "name": "text-to-text",
+        "language": "en",
+        "prefix": "summarize: ",
+        "metrics": ["rougeL", "chrf"],
+    }
+    assert recipe.best_metric == "rougeL"
+    assert message(None, "task.source=fr", task="text-to-text", model="m", data=["x"]).splitlines()[
+        1
+    ] == (
+        "  override task.source=fr task.source: unknown option (value fr). There is task.source of "
+        "translation."
+    )
+
+
+def test_column_flags_are_those_of_all_sources() -> None:
+    recipe = load_recipe(
+        None,
+        (),
+        {**FLAGS, "data": ["x.csv", "y.csv"], "source_column": "a", "target_column": "b"},
+    )
+    columns = {"source": "a", "target": "b"}
+    assert [source.columns for source in recipe.data.train] == [columns, columns]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "best"),
+    [
+        ([], "chrf"),
+        (["training.best_metric=loss"], "loss"),
+        (["task.metrics=[ter, bleu]"], "ter"),
+        (["task.metrics=[bleu, chrf, ter]", "training.best_metric=ter"], "ter"),
+    ],
+)
+def test_what_tells_the_best_weights(overrides: list[str], best: str) -> None:
+    assert load_recipe(None, overrides, FLAGS).best_metric == best
+
+
+CODES = "Expected: a language code such as fr, or a list of several."
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "training.best_metric=ter",
+            "training.best_metric is ter, which is not scored. Expected: one of loss, bleu, chrf, "
+            "or add ter to task.metrics.",
+        ),
+        ("task.metrics=[]", "task.metrics: []. Expected: at least 1 item."),
+        ("task.target=[]", f"task.target: []. {CODES}"),
+        ("task.target=[fr, fr]", f"task.target: [fr, fr]. {CODES}"),
+        ("task.target=3", f"task.target: 3. {CODES}"),
+        ("data.mix={share: 0.5}", "data.mix.sources: missing. Where it comes from."),
+    ],
+)
+def test_faults_of_tasks_and_mixes(override: str, said: str) -> None:
+    line = message(None, override, **FLAGS).splitlines()[1].removeprefix(f"  override {override}")
+    assert line.removeprefix(":").strip() == said
+
+
+def test_several_target_languages() -> None:
+    recipe = load_recipe(None, ["task.target=[fr, no]"], FLAGS)
+    assert recipe.task.targets == ("fr", "no")
+    assert load_recipe(None, ["task.target=[fr]"], FLAGS).task.target == "fr"

@@ -28,21 +28,98 @@ def _shorthand(key: str, section: Any) -> BeforeValidator:
     )
 
 
+def _one_or_several(value: Any) -> Any:
+    """A language code, or a list of different ones."""
+    codes = value if isinstance(value, list) else [value]
+    are_codes = all(isinstance(code, str) for code in codes)
+    if not codes or not are_codes or len(set(codes)) < len(codes):
+        seen = f"[{', '.join(map(str, codes))}]" if isinstance(value, list) else value
+        raise ValueError(f"{seen}. Expected: a language code such as fr, or a list of several")
+    return codes[0] if len(codes) == 1 else codes
+
+
+TextMetric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match", "token_f1"]
+TextMetrics = Annotated[list[TextMetric], Field(min_length=1)]
+BestMetric = Literal["loss", TextMetric]
+
+
 class TranslationTask(Section):
-    """Translate text from one language into another."""
+    """Translate text from one language into another, or into several, line by line."""
 
     name: Literal["translation"] = "translation"
     """What the model is to learn."""
     source: str
     """Language of the source text, as a code: `en`, `pt-BR`, `zh-Hans`."""
-    target: str
-    """Language of the target text, as a code."""
+    target: Annotated[str | list[str], BeforeValidator(_one_or_several)]
+    """Language of the target text, as a code. Several languages as a list of codes."""
     prefix: str | None = None
-    """Text put before each source; "" for none. Where not given, what the checkpoint's family was
-    trained with: T5's `translate English to French: `, nothing elsewhere."""
+    """Text put before each source when the model reads it; "" for none. Where not given, what the
+    checkpoint's family was trained with: T5's `translate English to French: `, nothing
+    elsewhere."""
+    metrics: TextMetrics = ["bleu", "chrf"]
+    """What the translations are scored by."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All target languages."""
+        return (self.target,) if isinstance(self.target, str) else tuple(self.target)
+
+    @property
+    def told_languages(self) -> tuple[str, str]:
+        """The languages that a checkpoint is told before it is told those of an example."""
+        return self.source, self.targets[0]
+
+    @property
+    def whole_texts(self) -> bool:
+        """Whether a text is taken as a whole: no, line by line."""
+        return False
+
+    @property
+    def best_metric(self) -> str:
+        """What tells the best weights where the recipe does not say."""
+        return "chrf" if "chrf" in self.metrics else self.metrics[0]
 
 
-Task = Annotated[TranslationTask, Field(discriminator="name")]
+class TextToTextTask(Section):
+    """Any text from any other, taken whole: summaries, style, answers to questions."""
+
+    name: Literal["text-to-text"] = "text-to-text"
+    """What the model is to learn."""
+    language: str = "en"
+    """Language of the texts, as a code: it says to the metrics what a word is, and to checkpoints
+    of many languages which one is meant."""
+    prefix: str = ""
+    """Text that is put before each source text when the model reads it, such as `"summarize: "`."""
+    metrics: TextMetrics = ["rougeL", "chrf"]
+    """What the outputs are scored by; ROUGE needs `attuner[rouge]`."""
+
+    @property
+    def source(self) -> str:
+        """The source language: none that a model or a file is asked for."""
+        return ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target languages: none that a model or a file is asked for."""
+        return ("",)
+
+    @property
+    def told_languages(self) -> tuple[str, str]:
+        """The languages that a checkpoint is told: its own text's, on either side."""
+        return self.language, self.language
+
+    @property
+    def whole_texts(self) -> bool:
+        """Whether a text is taken as a whole, line breaks included: yes."""
+        return True
+
+    @property
+    def best_metric(self) -> str:
+        """What tells the best weights where the recipe does not say."""
+        return self.metrics[0]
+
+
+Task = Annotated[TranslationTask | TextToTextTask, Field(discriminator="name")]
 
 
 class Vocabulary(Section):
@@ -156,8 +233,12 @@ class Source(Section):
     split: str = "train"
     """Split of a Hub data set."""
     columns: dict[Literal["source", "target"], str] = {}
-    """Names of the columns of a table, as `{source: english, target: french}`. Where not given:
-    columns named as the languages, `source` and `target`, or the Hub's `translation` column."""
+    """Names of the columns of a table, as `{source: english, target: french}`, or a template over
+    several: `{source: "question: {question} context: {context}", target: answer}`. A column of
+    lists gives several references. Where not given: columns named as the languages, `source` and
+    `target`, or the Hub's `translation` column."""
+    references: list[str] = []
+    """Further columns of a table with target texts: what is scored may come near to any of them."""
     encoding: str = "utf-8"
     """Character encoding of text files that do not declare their own."""
     source_language: str | None = None
@@ -205,6 +286,17 @@ class Subset(Section):
     """Seed of the shuffle."""
 
 
+class Mix(Section):
+    """General text that is mixed into training, so that the model does not forget it."""
+
+    sources: Annotated[Sources, Field(min_length=1)]
+    """Where it comes from. It is never split, validated or tested; what has the source text of a
+    validation or test example is left out."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Its share of the examples that an epoch sees, whatever their number: of more than enough,
+    each epoch sees others."""
+
+
 class Data(Section):
     """What is learned from, what is held out, what is left out."""
 
@@ -216,6 +308,11 @@ class Data(Section):
     """Sources for the final scores."""
     split: Split = Split()
     """How examples are divided where no explicit files are given."""
+    mix: Mix | None = None
+    """General text that is mixed into training, so that the model does not forget it."""
+    temperature: Annotated[float, Field(ge=1)] = 1.0
+    """With several target languages: how evenly they are seen. A language with `n` of the examples
+    is drawn in proportion to `n^(1/temperature)`: 1 leaves the proportions, 5 nearly evens them."""
     train_subset: Subset | None = None
     """Train on so many examples only."""
     evaluation_subset: Subset | None = None
@@ -306,8 +403,9 @@ class Training(Section):
     """With `save: steps`: updates between two checkpoints."""
     keep_checkpoints: Annotated[int, Field(gt=0)] = 3
     """Number of latest checkpoints to keep; the best is always kept."""
-    best_metric: Literal["loss", "bleu", "chrf"] = "chrf"
-    """The validation score that tells which weights are the best, and are delivered."""
+    best_metric: BestMetric | None = None
+    """The validation score that tells which weights are the best, and are delivered: `loss` or one
+    of the task's metrics. Where not given: chrF for translation, else the task's first metric."""
     early_stopping: EarlyStopping | None = None
     """Stop when `best_metric` no longer gets better."""
     seed: int = 42
@@ -383,10 +481,21 @@ class Recipe(Section):
     """Where the run goes."""
 
     @model_validator(mode="after")
-    def _has_dropout(self) -> Recipe:
+    def _consistent(self) -> Recipe:
+        known, best = ["loss", *self.task.metrics], self.training.best_metric
+        if best is not None and best not in known:
+            raise ValueError(
+                f"training.best_metric is {best}, which is not scored. Expected: one of "
+                f"{', '.join(known)}, or add {best} to task.metrics"
+            )
         if self.training.r_drop and self.model.dropout == 0:
             raise ValueError(
                 "training.r_drop needs dropout, by which two outputs differ: set model.dropout "
                 "above 0, such as 0.1"
             )
         return self
+
+    @property
+    def best_metric(self) -> str:
+        """The validation score that tells which weights are the best."""
+        return self.training.best_metric or self.task.best_metric

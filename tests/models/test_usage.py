@@ -17,6 +17,7 @@ from attuner.models.usage import (
     load_codec_between,
     read_usage,
     set_languages,
+    write_usage,
 )
 
 MULTILINGUAL = ["m2m100", "nllb", "mbart", "mbart50"]
@@ -28,7 +29,8 @@ def tuned(kind: str, folder: Path, *, prefix: str | None = None) -> Path:
     codec = load_codec_between(origin, "en", "fr", prefix)
     model = load_seq2seq(origin)
     set_languages(model, codec)
-    save_model(model, origin, folder / "model", codec=codec)
+    save_model(model, origin, folder / "model")
+    write_usage(codec, folder / "model")
     return folder / "model"
 
 
@@ -86,7 +88,7 @@ def test_a_language_that_an_old_configuration_forces_is_replaced(tmp_path: Path)
         (origin / name).write_text(json.dumps({**settings, "forced_bos_token_id": other}))
     model = load_seq2seq(origin)
     set_languages(model, codec)
-    save_model(model, origin, tmp_path / "model", codec=codec)
+    save_model(model, origin, tmp_path / "model")
     forced = [
         json.loads((tmp_path / "model" / name).read_text()).get("forced_bos_token_id")
         for name in ("config.json", "generation_config.json")
@@ -133,3 +135,30 @@ def test_a_broken_file(tmp_path: Path) -> None:
     (tmp_path / "attuner.json").write_text("[]")
     with pytest.raises(ModelError, match=r"attuner\.json holds a JSON value of type list"):
         read_usage(tmp_path)
+
+
+def test_a_folder_remembers_that_texts_are_whole(tmp_path: Path) -> None:
+    codec = load_codec(write_checkpoint("t5", tmp_path)).with_prefix("résume : ")
+    write_usage(codec, tmp_path, whole_texts=True, max_source_tokens=512)
+    assert read_usage(tmp_path) == Usage(None, None, "résume : ", True, 512)
+    assert load_codec_between(tmp_path).source_prefix == "résume : "
+
+
+def test_a_folder_without_the_file(tmp_path: Path) -> None:
+    assert read_usage(tmp_path) is None
+
+
+def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "attuner.json").write_text('{"prefix": "a", "unheard_of": 1}')
+    assert read_usage(tmp_path) == Usage(prefix="a")
+
+
+def test_a_value_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "attuner.json").write_text('{"whole_texts": "yes"}')
+    with pytest.raises(ModelError) as caught:
+        read_usage(tmp_path)
+    assert str(caught.value) == (
+        f'{tmp_path}/attuner.json: whole_texts is "yes".\n'
+        "Expected a value such as false.\n"
+        "Copy the file again from the run that made the model, or delete it."
+    )

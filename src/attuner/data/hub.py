@@ -40,7 +40,7 @@ def read_hub(
     dataset = _load(name, config, revision, split, asked)
     where = f"hub:{name}/{config or 'default'}/{split}"
     columns = find_columns(where, dataset.column_names, _languages(dataset), asked)
-    needed = {columns.source[0], columns.target[0], "catalog"} & set(dataset.column_names)
+    needed = {*columns.needed, "catalog"} & set(dataset.column_names)
     table = dataset.select_columns(sorted(needed)).with_format("arrow")
     rows = (row for batch in table.iter(batch_size=_BATCH_ROWS) for row in batch.to_pylist())
     yield from table_units(rows, columns, asked, where)

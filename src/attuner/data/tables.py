@@ -87,7 +87,7 @@ def read_parquet(path: Path, asked: Asked) -> Iterator[Unit]:
         with pyarrow.parquet.ParquetFile(path) as table:
             schema = table.schema_arrow
             columns = find_columns(file, schema.names, _languages(schema), asked)
-            needed = {columns.source[0], columns.target[0], "catalog"} & set(schema.names)
+            needed = {*columns.needed, "catalog"} & set(schema.names)
             number = 0
             for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=sorted(needed)):
                 for row in batch.to_pylist():

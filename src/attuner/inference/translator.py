@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from attuner.data.segments import Segments, segment
 from attuner.errors import UsageError, nearest
@@ -31,10 +31,14 @@ class Translator:
         settings: Defaults of the search, as the checkpoint has them.
         source: Language of texts where `translate` is not told; the engine's where not given.
         target: Language to translate into where `translate` is not told; likewise.
+        whole_texts: Whether the model takes a text as a whole, line breaks included, and what it
+            makes of it stands alone.
+        max_source_tokens: Longer sources are cut; 0 leaves it to the engine, which allows 512.
 
     Attributes:
         engine: Generates lines.
         settings: Defaults of the search.
+        whole_texts: Whether the model takes a text as a whole.
     """
 
     def __init__(
@@ -44,11 +48,15 @@ class Translator:
         settings: GenerationSettings | None = None,
         source: str | None = None,
         target: str | None = None,
+        whole_texts: bool = False,
+        max_source_tokens: int = 0,
     ) -> None:
         self.engine = engine
         self.settings = settings or GenerationSettings()
         self.source = source
         self.target = target
+        self.whole_texts = whole_texts
+        self._max_source_tokens = max_source_tokens
 
     # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
     @overload
@@ -103,8 +111,14 @@ class Translator:
         """
         engine = self._engine_between(source, target)
         single = isinstance(texts, str)
-        segmented = [segment(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        translations = self._translate_lines(engine, segmented, num_beams, max_new_tokens, progress)
+        listed = [texts] if isinstance(texts, str) else texts
+        segmented = [segment(text, whole=self.whole_texts) for text in listed]
+        options: dict[str, Any] = {
+            "num_beams": num_beams or self.settings.num_beams, "max_new_tokens": max_new_tokens
+        }  # fmt: skip
+        if self._max_source_tokens:
+            options["max_source_tokens"] = self._max_source_tokens
+        translations = self._translate_lines(engine, segmented, options, progress)
         joined = [parts.join([translations[line] for line in parts.lines]) for parts in segmented]
         return joined[0] if single else joined
 
@@ -126,8 +140,7 @@ class Translator:
         self,
         engine: Engine,
         segmented: Sequence[Segments],
-        num_beams: int | None,
-        max_new_tokens: int,
+        options: Mapping[str, Any],
         progress: Callable[[int, int], None] | None,
     ) -> dict[str, str]:
         """The translation of each distinct line; alike lengths are generated together."""
@@ -136,11 +149,7 @@ class Translator:
         translations: dict[str, str] = {}
         for start in range(0, len(lines), _LINES_AT_ONCE):
             chunk = lines[start : start + _LINES_AT_ONCE]
-            results = engine.generate(
-                chunk,
-                num_beams=num_beams or self.settings.num_beams,
-                max_new_tokens=max_new_tokens,
-            )
+            results = engine.generate(chunk, **options)
             translations |= {
                 line: best.text for line, (best, *_) in zip(chunk, results, strict=True)
             }
@@ -177,7 +186,7 @@ def load(
     from attuner.inference.conversion import ConversionError
     from attuner.models.adapter_folder import base_folder
     from attuner.models.loading import load_seq2seq, resolve_model
-    from attuner.models.usage import load_codec_between
+    from attuner.models.usage import Usage, load_codec_between, read_usage
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
@@ -190,13 +199,20 @@ def load(
     settings = read_settings(whole)
     chosen = choose_engine(whole) if engine == "auto" else engine
     codec = load_codec_between(whole, source, target, tuned=folder)
-    languages = {"source": source, "target": target}
+    usage = read_usage(folder) or Usage()
+    how: dict[str, Any] = {
+        "settings": settings,
+        "source": source,
+        "target": target,
+        "whole_texts": usage.whole_texts,
+        "max_source_tokens": usage.max_source_tokens,
+    }
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
         try:
             made = cached_engine(folder, codec, quantization=quantization, settings=settings)
-            return Translator(made, settings=settings, **languages)
+            return Translator(made, **how)
         except ConversionError as error:
             if engine != "auto":
                 raise
@@ -205,7 +221,7 @@ def load(
 
     model_in_memory = load_seq2seq(folder)
     reference = TransformersEngine(model_in_memory, codec, settings=settings)
-    return Translator(reference, settings=settings, **languages)
+    return Translator(reference, **how)
 
 
 def choose_engine(folder: Path) -> str:

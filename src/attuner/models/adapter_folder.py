@@ -3,7 +3,6 @@
 adapter_config.json         peft's configuration, with the base's name or path
 adapter_model.safetensors   the adapter's weights
 base_model.json             the base again, with the fingerprint of its weights
-attuner.json                the languages and words that it was trained with
 tokenizer_config.json, ...  the tokenizer, as in any model folder
 
 There is no config.json: with one, transformers would look for the base's weights in this folder.
@@ -24,8 +23,6 @@ from attuner.models.loading import ADAPTER_CONFIG, complete_folder, resolve_mode
 if TYPE_CHECKING:
     from torch import nn
 
-    from attuner.models.codec import TextCodec
-
 _WEIGHTS, _BASE = "adapter_model.safetensors", "base_model.json"
 # peft stores the names that weights have inside its wrapper.
 _PREFIX = "base_model.model."
@@ -41,7 +38,6 @@ def save_adapter(
     tokenizer_folder: Path,
     folder: Path,
     *,
-    codec: TextCodec,
     base: str,
     base_revision: str | None,
     base_folder: Path,
@@ -52,7 +48,6 @@ def save_adapter(
         model: The adapted model.
         tokenizer_folder: Where the tokenizer's files lie.
         folder: Where to write.
-        codec: Whose languages and words are noted in the folder.
         base: Name or path of the model that the adapter is for.
         base_revision: Branch, tag or commit of a base on the Hub.
         base_folder: Where its weights lie.
@@ -75,7 +70,7 @@ def save_adapter(
         "sha256": weights_fingerprint(base_folder),
     }
     (folder / _BASE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    complete_folder(tokenizer_folder, folder, codec)
+    complete_folder(tokenizer_folder, folder)
 
 
 def base_folder(folder: Path) -> Path | None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from attuner.models.codec import TextCodec
-
 logger = logging.getLogger(__name__)
 
 # Models that come with Attuner: name → folder inside the package.
@@ -247,33 +245,26 @@ def _require_complete(
     )
 
 
-def save_model(
-    model: nn.Module, tokenizer_folder: Path, folder: Path, *, codec: TextCodec | None = None
-) -> None:
+def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
     """Write a model folder: safetensors, configuration, generation settings, tokenizer.
 
     Args:
         model: What to write.
         tokenizer_folder: Its tokenizer's files, which are copied.
         folder: Where to.
-        codec: Whose languages and words are noted in the folder, with `models.usage`.
     """
     with _quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
-    complete_folder(tokenizer_folder, folder, codec)
+    complete_folder(tokenizer_folder, folder)
 
 
-def complete_folder(tokenizer_folder: Path, folder: Path, codec: TextCodec | None) -> None:
-    """Complete a model folder: tokenizer, languages, and weights that others may read."""
-    from attuner.models.usage import write_usage
-
+def complete_folder(tokenizer_folder: Path, folder: Path) -> None:
+    """Complete a model folder: the tokenizer's files, and weights that others may read."""
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes 0600: colleagues could not read a shared folder
     for pattern in TOKENIZER_FILES:
         for path in sorted(tokenizer_folder.glob(pattern)):
             shutil.copyfile(path, folder / path.name)
-    if codec is not None:
-        write_usage(codec, folder)
 
 
 def model_type(folder: Path) -> str:

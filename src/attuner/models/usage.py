@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from attuner.errors import ModelError
 from attuner.models.codec import TextCodec, load_codec
 from attuner.models.json_files import read_json_object
 from attuner.models.languages import match_language, plain_code
@@ -29,11 +30,15 @@ class Usage:
         source: Language of the sources, as a plain code; None where it is of no matter.
         target: Language of the targets.
         prefix: Text before each source; the language's token is part of it where it is text.
+        whole_texts: Whether a text is taken as a whole, not line by line.
+        max_source_tokens: Longer sources are cut, end token kept; 0 leaves it to the engine.
     """
 
     source: str | None = None
     target: str | None = None
     prefix: str = ""
+    whole_texts: bool = False
+    max_source_tokens: int = 0
 
 
 def read_usage(folder: Path) -> Usage | None:
@@ -46,13 +51,30 @@ def read_usage(folder: Path) -> Usage | None:
         return None
     values = read_json_object(folder / FILE)
     known = {name: values[name] for name in Usage.__dataclass_fields__ if values.get(name)}
-    return Usage(**{name: str(value) for name, value in known.items()})
+    examples = asdict(Usage("en", "fr"))
+    for name, value in known.items():
+        if type(value) is not type(examples[name]):
+            raise ModelError(
+                f"{folder / FILE}: {name} is {json.dumps(value)}.",
+                f"Expected a value such as {json.dumps(examples[name])}.",
+                "Copy the file again from the run that made the model, or delete it.",
+            )
+    return Usage(**known)
 
 
-def write_usage(codec: TextCodec, folder: Path) -> None:
-    """Note the languages of a codec in a model folder, in `attuner.json` and for its tokenizer."""
+def write_usage(
+    codec: TextCodec, folder: Path, *, whole_texts: bool = False, max_source_tokens: int = 0
+) -> None:
+    """Note how a model folder is used, in `attuner.json` and for its tokenizer.
+
+    Args:
+        codec: Its languages, and the text before each source.
+        folder: The model folder.
+        whole_texts: Whether a text is taken as a whole, not line by line.
+        max_source_tokens: Longer sources are cut, end token kept; 0 leaves it to the engine.
+    """
     pair = codec.pair
-    usage = Usage(pair.source, pair.target, codec.source_prefix)
+    usage = Usage(pair.source, pair.target, codec.source_prefix, whole_texts, max_source_tokens)
     _write_json(asdict(usage), folder / FILE)
     settings = read_json_object(folder / _TOKENIZER)
     if pair.source_code is None or pair.target_code is None or not settings:

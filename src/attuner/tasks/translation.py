@@ -93,6 +93,19 @@ def encode(
     return Encoded(features, {reason: n for reason, n in counts.items() if n})
 
 
+def concatenated(chunks: Sequence[Encoded]) -> Encoded:
+    """One after the other; their counts added up."""
+    if len(chunks) == 1:
+        return chunks[0]
+    features = SequencePairs(
+        TokenColumn.concatenate([chunk.features.source for chunk in chunks]),
+        TokenColumn.concatenate([chunk.features.target for chunk in chunks]),
+        np.concatenate([np.zeros(0, np.int64), *(chunk.features.example for chunk in chunks)]),
+        np.concatenate([np.zeros(0), *(chunk.features.weight for chunk in chunks)]),
+    )
+    return Encoded(features, dict(sum((Counter(chunk.counts) for chunk in chunks), Counter())))
+
+
 class TranslationTask:
     """Collate and loss of text → text; packed where the model allows, padded elsewhere."""
 

@@ -181,20 +181,19 @@ def _seconds_a_translation(
     recipe: Recipe, model: nn.Module, codec: TextCodec, prepared: Prepared
 ) -> float:
     """Mean over some examples to be evaluated; the untuned model translates them."""
-    from attuner.inference.translator import Translator
+    from attuner.evaluation.evaluate import generate
     from attuner.training import setup
-    from attuner.training.scoring import build_engine
+    from attuner.training.scoring import build_translator
 
     pool: Sequence[Example] = [*prepared.validation, *prepared.test]
-    texts = [example.source for example in pool[:: max(1, len(pool) // _TRANSLATED)]]
-    texts = texts[:_TRANSLATED]
-    if not texts:
+    chosen = pool[:: max(1, len(pool) // _TRANSLATED)][:_TRANSLATED]
+    if not chosen:
         return 0.0
     options = setup.generation_options(recipe)
-    translator = Translator(build_engine(model, codec, options))
+    translator = build_translator(model, codec, options)
     began = time.perf_counter()
-    translator.translate(texts, num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
-    return (time.perf_counter() - began) / len(texts)
+    generate(translator, chosen, num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
+    return (time.perf_counter() - began) / len(chosen)
 
 
 def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int, num_epochs: float) -> int:

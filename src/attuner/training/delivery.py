@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.models.loading import save_model
+from attuner.models.usage import write_usage
 from attuner.training.averaging import in_use, put_in
 from attuner.training.events import Evaluated, Event, Noted
 from attuner.training.loop import LoopState, is_better
 from attuner.training.scorer import Scorer
-from attuner.training.setup import Origin, lasting_name
+from attuner.training.setup import Origin, lasting_name, max_source_tokens
 from attuner.training.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def choose_weights(
         return
     with in_use(mean, model):
         scores, signatures = scorer.now("validation")
-    metric, value = options.best_metric, scores[options.best_metric]
+    metric, value = recipe.best_metric, scores[recipe.best_metric]
     takes_mean = is_better(value, state.best, metric)
     emit(
         Evaluated(
@@ -83,15 +84,20 @@ def write_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) 
     adapter = recipe.model.adapter
     if adapter is None or adapter.save == "merged":
         merge_for_good(model)
-        save_model(model, origin.tokenizer_folder, folder, codec=origin.codec)
-        return
-    assert origin.model_folder is not None
-    save_adapter(
-        model,
-        origin.tokenizer_folder,
+        save_model(model, origin.tokenizer_folder, folder)
+    else:
+        assert origin.model_folder is not None
+        save_adapter(
+            model,
+            origin.tokenizer_folder,
+            folder,
+            base=lasting_name(origin),
+            base_revision=recipe.model.revision,
+            base_folder=origin.model_folder,
+        )
+    write_usage(
+        origin.codec,
         folder,
-        codec=origin.codec,
-        base=lasting_name(origin),
-        base_revision=recipe.model.revision,
-        base_folder=origin.model_folder,
+        whole_texts=recipe.task.whole_texts,
+        max_source_tokens=max_source_tokens(recipe),
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from attuner.training.averaging import Ema
 
 # Scores of which less is better.
-FALLING = frozenset({"loss"})
+FALLING = frozenset({"loss", "ter"})
 
 
 @dataclass(slots=True)

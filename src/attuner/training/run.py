@@ -123,7 +123,10 @@ class _Job:
             listener(event)
 
     def run(self, *, resumes: bool) -> Run:
+        from attuner.evaluation.evaluate import require_metrics
+
         began = time.perf_counter()
+        require_metrics(self.recipe.task.metrics)
         setup.set_seeds(self.recipe.training.seed)
         found = setup.find_origin(self.recipe)
         if resumes:

@@ -152,14 +152,17 @@ def check_origin(
     """The self-check that a recipe asks for; None where it wants none or has random weights."""
     if origin.model_folder is None or recipe.model.self_check == "skip":
         return None
-    examples = prepared.train[:: max(1, len(prepared.train) // (2 * _MOST_PAIRS))]
+    source, target = recipe.task.told_languages
+    told = [example for example in prepared.train if example.languages[1] in (None, target)]
+    examples = told[:: max(1, len(told) // (2 * _MOST_PAIRS))]
+    pairs = training_pairs(examples, whole_texts=prepared.whole_texts)
     return self_check(
         model,
         origin.codec,
-        [(source, target) for source, target, _ in training_pairs(examples)],
+        [(one, other) for one, other, _ in pairs],
         folder=origin.model_folder,
-        source=recipe.task.source,
-        target=recipe.task.target,
+        source=source,
+        target=target,
         name=origin.name,
         features=features,
     )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Target tokens of an update where the recipe does not say.
 DEFAULT_BATCH_TOKENS = 2048
+# Source tokens that engines allow where they are not told.
+ENGINE_SOURCE_TOKENS = 512
 # Where batches are padded: the most positions of one micro-batch, for memory's sake.
 MAX_PADDED_TOKENS = 2048
 
@@ -43,7 +45,7 @@ class Origin:
     """What a run starts from.
 
     Attributes:
-        codec: The tokens.
+        codec: The tokens, the task's prefix before source texts included.
         tokenizer_folder: Where the tokenizer's files lie.
         model_folder: Where the weights lie; None for random ones.
         name: The model as the recipe names it.
@@ -111,9 +113,9 @@ def origin_from_scratch(
 
 
 def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
-    """The folder's tokens, set to the task's languages and prefix."""
+    """The folder's tokens, set to the task's languages (the first target's) and prefix."""
     task = recipe.task
-    return load_codec_between(folder, task.source, task.target, task.prefix, tuned=tuned)
+    return load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
@@ -283,10 +285,19 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         evaluate_every_steps=options.evaluate_every_steps,
         save=options.save,
         save_every_steps=options.save_every_steps,
-        best_metric=options.best_metric,
+        best_metric=recipe.best_metric,
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
     )
+
+
+def max_source_tokens(recipe: Recipe) -> int:
+    """The longest source that the model is given when it is used: never less than it learned.
+
+    0 where what engines allow is enough.
+    """
+    longest = recipe.data.max_source_tokens
+    return longest if longest > ENGINE_SOURCE_TOKENS else 0
 
 
 def generation_options(recipe: Recipe) -> GenerationOptions:
@@ -297,6 +308,9 @@ def generation_options(recipe: Recipe) -> GenerationOptions:
         quantization=options.quantization,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
+        whole_texts=recipe.task.whole_texts,
+        max_source_tokens=max_source_tokens(recipe),
+        metrics=tuple(recipe.task.metrics),
     )
 
 
