@@ -163,7 +163,7 @@ def _resolve(
     inner: tuple[type[BaseModel], ...] = (Recipe,)
     location: list[str | int] = []
     for part in loc:
-        tagged = tuple(section for section in inner if _tag(section) == part)
+        tagged = tuple(section for section in inner if part and _tag(section) == part)
         if part == "[key]":
             continue
         if isinstance(part, int):

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from attuner.data.features import TokenColumn, offsets_of
 from attuner.errors import ModelError, first_line
-from attuner.models.json_files import read_json_object
+from attuner.models.json_files import read_json_object, refuse_huge
+from attuner.models.trust import refuse_code
 
 _MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 _OTHER_FILES = (
@@ -27,6 +28,11 @@ _OTHER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
+# The largest known vocabularies have some 260,000 pieces.
+_MOST_PIECES = 1_000_000
+_LONGEST_TOKEN = 1000
+_NEVER_CUT = 10**9
+_REMEDY = "Copy the tokenizer's files from the checkpoint that the model was made from."
 # Starting threads costs more than they gain on fewer texts.
 _TEXTS_WORTH_THREADS = 256
 
@@ -79,9 +85,10 @@ def load_codec(folder: Path) -> TextCodec:
     """Read the tokenizer of a model folder.
 
     Raises:
-        ModelError: The folder holds no tokenizer, or an incomplete one.
+        ModelError: The folder holds no tokenizer, an incomplete one, or one with code of its own.
     """
     settings = read_json_object(folder / "tokenizer_config.json")
+    refuse_code(folder / "tokenizer_config.json", settings)
     marian_files = [name for name in _MARIAN_FILES if (folder / name).is_file()]
     if _is_marian(folder, settings) and marian_files:
         wanted = [
@@ -273,15 +280,23 @@ class TransformersCodec:
         from transformers import AutoTokenizer
 
         try:
+            for name in _OTHER_FILES:
+                if (folder / name).exists():
+                    refuse_huge(folder / name)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(
                 str(folder), trust_remote_code=False, local_files_only=True
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except ModelError:
+            raise
+        except Exception as error:  # whatever a foreign library trips over, the files are at fault
             raise ModelError(
                 f"{folder}: the tokenizer cannot be loaded: {first_line(error)}",
                 "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
-                "Copy the tokenizer's files from the checkpoint that the model was made from.",
+                _REMEDY,
             ) from error
+        self.tokenizer.model_max_length = _NEVER_CUT  # the file's value may be anything
+        added = self.tokenizer.added_tokens_decoder
+        _refuse_ids(folder, {str(added[i]): i for i in added}, len(self.tokenizer))
         eos, pad, unk = (
             self.tokenizer.eos_token_id,
             self.tokenizer.pad_token_id,
@@ -345,14 +360,14 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
     """The folder's codec; None where it has tokens that sentencepiece does not know of."""
     names = {**read_json_object(folder / "special_tokens_map.json"), **settings}
     specials = {
-        key: _content(names.get(key, default))
+        key: default if names.get(key) is None else _content(names[key], key, folder)
         for key, default in (("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"))
     }
-    source_vocabulary = read_json_object(folder / "vocab.json")
+    source_vocabulary = _vocabulary(folder / "vocab.json")
     target_vocabulary = source_vocabulary
     if settings.get("separate_vocabs"):
-        target_vocabulary = read_json_object(folder / "target_vocab.json")
-    added = {_content(token) for token in settings.get("added_tokens_decoder", {}).values()}
+        target_vocabulary = _vocabulary(folder / "target_vocab.json")
+    added = {_content(token, "added_tokens_decoder", folder) for token in _added(folder, settings)}
     added |= set(read_json_object(folder / "added_tokens.json"))
     if not added <= set(specials.values()) or settings.get("sp_model_kwargs"):
         return None
@@ -367,6 +382,51 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
     )
 
 
-def _content(token: str | Mapping[str, Any]) -> str:
+def _content(token: object, key: str, folder: Path) -> str:
     """The spelling of a token that a file gives as text or as a table."""
-    return token if isinstance(token, str) else str(token["content"])
+    spelling = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(spelling, str) or len(spelling) > _LONGEST_TOKEN:
+        raise ModelError(
+            f"{folder}: {key} in the tokenizer's configuration has the token {spelling!r:.60}.",
+            f"A token is a text of up to {_LONGEST_TOKEN} characters.",
+            _REMEDY,
+        )
+    return spelling
+
+
+def _added(folder: Path, settings: Mapping[str, Any]) -> list[Any]:
+    added = settings.get("added_tokens_decoder", {})
+    if not isinstance(added, dict):
+        raise ModelError(
+            f"{folder / 'tokenizer_config.json'}: added_tokens_decoder is {added!r:.60}.",
+            "It is an object with a token for each id.",
+            _REMEDY,
+        )
+    return list(added.values())
+
+
+def _vocabulary(file: Path) -> dict[str, int]:
+    """Ids of pieces.
+
+    Raises:
+        ModelError: They are no whole numbers, or absurdly many.
+    """
+    ids = read_json_object(file)
+    _refuse_ids(file, ids, len(ids))
+    return ids
+
+
+def _refuse_ids(where: Path, ids: Mapping[str, Any], num_pieces: int) -> None:
+    """Refuse a vocabulary that no model has weights for.
+
+    Raises:
+        ModelError: An id is no whole number from 0 to 999,999, or there are more pieces than that.
+    """
+    expected = f"A vocabulary has up to {_MOST_PIECES:,} pieces, with whole numbers from 0 as ids."
+    if num_pieces > _MOST_PIECES:
+        raise ModelError(f"{where}: {num_pieces:,} pieces.", expected, _REMEDY)
+    for piece, number in ids.items():
+        if type(number) is not int or not 0 <= number < _MOST_PIECES:
+            raise ModelError(
+                f"{where}: the id of {piece!r:.60} is {number!r:.60}.", expected, _REMEDY
+            )
