@@ -43,7 +43,10 @@ def _mo(content: bytes) -> int:
 
 def _xml(*names: str) -> Callable[[bytes], int]:
     def count(content: bytes) -> int:
-        root = ElementTree.fromstring(content)
+        try:
+            root = ElementTree.fromstring(content)
+        except ElementTree.ParseError:  # it knows fewer encodings than libxml2
+            return 0
         namespace = root.tag.rpartition("}")[0]
         wanted = {f"{namespace}}}{name}" if namespace else name for name in names}
         return sum(
@@ -65,7 +68,7 @@ def _delimited(content: bytes) -> int:
 
 def _json(content: bytes) -> int:
     try:
-        rows = json.loads(content)
+        rows = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return _lines_with(content, b"{")
     return len(rows) if isinstance(rows, list) else 1

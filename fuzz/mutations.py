@@ -88,14 +88,15 @@ _YAML += [b"...\n", b"%YAML 9.9\n", b"<<: ", b"\t", b"#", b"{", b"}", b"@", b"`"
 _YAML += [b"training:\n", b"  ", b"data:", b"config: {model_type: marian}", b"{a: {b: ", b"name: "]
 PIECES = _BYTES + _NUMBERS + _PO + _XML + _TABLES + _YAML
 _INTS = [0, 1, 27, 28, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+_LONGEST = 2 * 2**20
 _ENCODINGS = ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp037", "utf-7", "gb18030"]
 
 
 def mutate(content: bytes, random: Random) -> bytes:
-    """The content, spoilt one to four times."""
+    """The content, spoilt one to four times, of 2 MiB at most."""
     for _ in range(random.choice((1, 1, 1, 2, 2, 3, 4))):
         content = random.choice(_WAYS)(content, random)
-    return content
+    return content[:_LONGEST]
 
 
 def _span(content: bytes, random: Random, longest: int = 40) -> tuple[int, int]:

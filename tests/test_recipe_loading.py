@@ -414,3 +414,25 @@ def test_copy_of_an_unknown_recipe() -> None:
         'Did you mean "demo"? Known: chapter-translation, demo, pretrain-en-fr, translation.\n'
         "See what each does: attuner recipes list"
     )
+
+
+def test_an_empty_key_is_an_unknown_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "task: {name: translation, source: en, target: fr}\nmodel: m\ndata: a.po\n'': 1\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert (
+        str(caught.value)
+        .splitlines()[1]
+        .startswith(f"  {path}:4 : unknown option (value 1). Known: data, generation, ")
+    )
+
+
+def test_an_index_of_thousands_of_digits() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(None, [f"data.train[{'9' * 5000}].path=x"])
+    assert str(caught.value).splitlines()[1] == (
+        f"  override data.train[{'9' * 45}...: Expected: section.key=value."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import stat
 import struct
@@ -18,6 +19,9 @@ from attuner.data.textfiles import decoded_lines, open_bytes, refuse_bomb
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
 
+# What zipfile and its unpackers say of a damaged file; UnicodeError is of a member's name.
+_DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+_DAMAGED += (OSError, struct.error, UnicodeError)
 _NOT_LANGUAGES = ("ids", "txt", "xml", "md")
 
 
@@ -49,7 +53,7 @@ def read_moses_zip(path: Path, asked: Asked) -> Iterator[Unit]:
             with archive.open(ours) as our_stream, archive.open(theirs) as their_stream:
                 names = (f"{path}!{ours}", f"{path}!{theirs}")
                 yield from _paired(_binary(our_stream), _binary(their_stream), *names, asked)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path}: the zip file is damaged or cut short ({error}).",
             "A file that ends in .zip is a whole zip file.",

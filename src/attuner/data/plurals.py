@@ -18,6 +18,8 @@ from attuner.data.textfiles import text_encoding
 from attuner.data.units import Address, State, Unit
 from attuner.errors import DataError
 
+_MOST_DIGITS = 3
+
 
 class Plurals(NamedTuple):
     """What a header's Plural-Forms says; without one, two forms and no check of their number."""
@@ -42,8 +44,10 @@ def read_header(file: str, text: str, asked: Asked) -> Plurals:
     # None, or the template's "nplurals=INTEGER; plural=EXPRESSION;".
     if not found or not found.group(1).strip("0"):
         return Plurals()
+    if len(found.group(1)) > _MOST_DIGITS:
+        raise _plural_error(file, rule, "no language has so many forms")
+    num_forms = int(found.group(1))
     try:
-        num_forms = int(found.group(1))
         # The standard library's own parser of these expressions: no eval of foreign text.
         singular = gettext.c2py(found.group(2).strip())(1)
     except (ValueError, RecursionError, ZeroDivisionError, OverflowError) as error:
