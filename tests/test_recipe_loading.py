@@ -426,7 +426,7 @@ def test_an_empty_key_is_an_unknown_option(tmp_path: Path) -> None:
     assert (
         str(caught.value)
         .splitlines()[1]
-        .startswith(f"  {path}:4 : unknown option (value 1). Known: data, generation, ")
+        .startswith(f"  {path}:4: unknown option (value 1). Known: data, generation, ")
     )
 
 
@@ -434,5 +434,5 @@ def test_an_index_of_thousands_of_digits() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(None, [f"data.train[{'9' * 5000}].path=x"])
     assert str(caught.value).splitlines()[1] == (
-        f"  override data.train[{'9' * 45}...: Expected: section.key=value."
+        f"  override data.train[{'9' * 46}...: Expected: section.key=value."
     )
