@@ -498,3 +498,25 @@ def test_several_target_languages() -> None:
     recipe = load_recipe(None, ["task.target=[fr, no]"], FLAGS)
     assert recipe.task.targets == ("fr", "no")
     assert load_recipe(None, ["task.target=[fr]"], FLAGS).task.target == "fr"
+
+
+def test_an_empty_key_is_an_unknown_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "task: {name: translation, source: en, target: fr}\nmodel: m\ndata: a.po\n'': 1\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert (
+        str(caught.value)
+        .splitlines()[1]
+        .startswith(f"  {path}:4: unknown option (value 1). Known: data, generation, ")
+    )
+
+
+def test_an_index_of_thousands_of_digits() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(None, [f"data.train[{'9' * 5000}].path=x"])
+    assert str(caught.value).splitlines()[1] == (
+        f"  override data.train[{'9' * 46}...: Expected: section.key=value."
+    )

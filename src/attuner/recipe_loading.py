@@ -33,7 +33,7 @@ _FLAGS: dict[str, Location] = {
 }
 _FIRST_RUN = "--task translation --source en --target fr --model ID --data"
 _OVERRIDE = re.compile(
-    r"(?P<key>[A-Za-z_][\w-]*(?:\[\d+\]|\.[A-Za-z_][\w-]*)*)=(?P<value>.*)", re.S
+    r"(?P<key>[A-Za-z_][\w-]*(?:\[\d{1,6}\]|\.[A-Za-z_][\w-]*)*)=(?P<value>.*)", re.S
 )
 _KEY_PART = re.compile(r"\[(\d+)\]|([A-Za-z_][\w-]*)")
 

@@ -165,7 +165,7 @@ class Asked:
         state: State = "translated",
     ) -> Unit | None:
         """A unit in the asked languages, or None (and a bad entry) where a text is unusable."""
-        for text in (source, *targets):
+        for text in (source, *targets, address.unit, address.context):
             fault = text_fault(text)
             if fault is not None:
                 reason, what = fault

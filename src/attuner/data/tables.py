@@ -11,7 +11,7 @@ from attuner.data.asked import Asked
 from attuner.data.columns import Columns, Row, find_columns, find_columns_of_row, row_unit
 from attuner.data.textfiles import Line, decoded_lines, open_bytes, read_bytes, text_encoding
 from attuner.data.units import Unit
-from attuner.errors import DataError
+from attuner.errors import DataError, first_line
 
 _BATCH_ROWS = 4096
 _HEAD_BYTES = 4096
@@ -95,9 +95,11 @@ def read_parquet(path: Path, asked: Asked) -> Iterator[Unit]:
                     unit = row_unit(row, columns, asked, file, number)
                     if unit is not None:
                         yield unit
-    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+    # ValueError and OverflowError: texts that are not UTF-8, times that Python cannot express.
+    except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
         raise DataError(
-            f"{file}: not a readable Parquet file: {error}.", "The file must be whole Parquet."
+            f"{file}: not a readable Parquet file: {first_line(error)}.",
+            "The file must be whole Parquet.",
         ) from error
 
 

@@ -20,18 +20,12 @@ from attuner.errors import ModelError
 from attuner.models.json_files import read_json_object
 from attuner.models.languages import Pair
 from attuner.models.source_text import SourceText
+from attuner.models.transformers_codec import TRANSFORMERS_FILES
 from attuner.models.transformers_codec import TransformersCodec as TransformersCodec
+from attuner.models.trust import TOKENIZER_REMEDY, refuse_code, refuse_ids
 
 _MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
-_OTHER_FILES = (
-    "tokenizer.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "spm.model",
-    "tokenizer.model",
-    "vocab.txt",
-    "merges.txt",
-)
+_LONGEST_TOKEN = 1000
 # Starting threads costs more than they gain on fewer texts.
 _TEXTS_WORTH_THREADS = 256
 
@@ -106,9 +100,10 @@ def load_codec(folder: Path) -> TextCodec:
     """Read the tokenizer of a model folder.
 
     Raises:
-        ModelError: The folder holds no tokenizer, or an incomplete one.
+        ModelError: The folder holds no tokenizer, an incomplete one, or one with code of its own.
     """
     settings = read_json_object(folder / "tokenizer_config.json")
+    refuse_code(folder / "tokenizer_config.json", settings)
     marian_files = [name for name in _MARIAN_FILES if (folder / name).is_file()]
     if _is_marian(folder, settings) and marian_files:
         wanted = [
@@ -125,10 +120,12 @@ def load_codec(folder: Path) -> TextCodec:
         codec = _marian_codec(folder, settings)
         if codec is not None:
             return codec
-    elif not any((folder / name).is_file() for name in (*_OTHER_FILES, "tokenizer_config.json")):
+    elif not any(
+        (folder / name).is_file() for name in (*TRANSFORMERS_FILES, "tokenizer_config.json")
+    ):
         raise ModelError(
             f"{folder}: no tokenizer found.",
-            f"Looked for {', '.join((*_MARIAN_FILES, *_OTHER_FILES))}.",
+            f"Looked for {', '.join((*_MARIAN_FILES, *TRANSFORMERS_FILES))}.",
             "Copy the tokenizer's files from the checkpoint that the model was made from, or "
             "save them there with tokenizer.save_pretrained(FOLDER).",
         )
@@ -330,14 +327,14 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
     """The folder's codec; None where it has tokens that sentencepiece does not know of."""
     names = {**read_json_object(folder / "special_tokens_map.json"), **settings}
     specials = {
-        key: _content(names.get(key, default))
+        key: default if names.get(key) is None else _content(names[key], key, folder)
         for key, default in (("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"))
     }
-    source_vocabulary = read_json_object(folder / "vocab.json")
+    source_vocabulary = _vocabulary(folder / "vocab.json")
     target_vocabulary = source_vocabulary
     if settings.get("separate_vocabs"):
-        target_vocabulary = read_json_object(folder / "target_vocab.json")
-    added = {_content(token) for token in settings.get("added_tokens_decoder", {}).values()}
+        target_vocabulary = _vocabulary(folder / "target_vocab.json")
+    added = {_content(token, "added_tokens_decoder", folder) for token in _added(folder, settings)}
     added |= set(read_json_object(folder / "added_tokens.json"))
     if not added <= set(specials.values()) or settings.get("sp_model_kwargs"):
         return None
@@ -352,6 +349,35 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
     )
 
 
-def _content(token: str | Mapping[str, Any]) -> str:
+def _content(token: object, key: str, folder: Path) -> str:
     """The spelling of a token that a file gives as text or as a table."""
-    return token if isinstance(token, str) else str(token["content"])
+    spelling = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(spelling, str) or len(spelling) > _LONGEST_TOKEN:
+        raise ModelError(
+            f"{folder}: {key} in the tokenizer's configuration has the token {spelling!r:.60}.",
+            f"A token is a text of up to {_LONGEST_TOKEN} characters.",
+            TOKENIZER_REMEDY,
+        )
+    return spelling
+
+
+def _added(folder: Path, settings: Mapping[str, Any]) -> list[Any]:
+    added = settings.get("added_tokens_decoder", {})
+    if not isinstance(added, dict):
+        raise ModelError(
+            f"{folder / 'tokenizer_config.json'}: added_tokens_decoder is {added!r:.60}.",
+            "It is an object with a token for each id.",
+            TOKENIZER_REMEDY,
+        )
+    return list(added.values())
+
+
+def _vocabulary(file: Path) -> dict[str, int]:
+    """Ids of pieces.
+
+    Raises:
+        ModelError: They are no whole numbers, or absurdly many.
+    """
+    ids = read_json_object(file)
+    refuse_ids(file, ids, len(ids))
+    return ids

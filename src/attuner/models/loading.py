@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attuner.errors import ModelError, first_line, nearest
 from attuner.models.json_files import read_json_object
 from attuner.models.soundness import is_tied
+from attuner.models.trust import refuse_absurd_sizes, refuse_code, refuse_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
 
     Raises:
         ModelError: There is no such folder or embedded model, the Hub cannot be reached, or the
-            checkpoint has a broken configuration or only pickled weights.
+            checkpoint has a broken configuration, only pickled weights, or code of its own.
     """
     if name.startswith("embedded:"):
         if name not in EMBEDDED:
@@ -107,7 +108,8 @@ def _checked(folder: Path) -> Path:
             "A model folder holds config.json, model.safetensors and a tokenizer.",
             "Pass the folder that save_pretrained wrote.",
         )
-    for name in ("config.json", "generation_config.json", ADAPTER_CONFIG):
+    refuse_code(folder / "config.json", read_json_object(folder / "config.json"))
+    for name in ("generation_config.json", ADAPTER_CONFIG):
         read_json_object(folder / name)
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for path in folder.glob("*.bin"))
@@ -118,6 +120,7 @@ def _checked(folder: Path) -> Path:
             "Convert them where you trust the file: "
             "AutoModelForSeq2SeqLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER).",
         )
+    refuse_elsewhere(folder)
     return folder
 
 
@@ -138,7 +141,6 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
             other shapes, or some are missing and would start at random.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
     from attuner.models.adapter_folder import base_folder, merge_adapter, require_same_base
@@ -148,6 +150,7 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
         require_same_base(folder, base)
         return merge_adapter(load_seq2seq(base, dropout=dropout), folder)
     try:
+        refuse_absurd_sizes(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with _quiet_transformers():
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
@@ -159,7 +162,9 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, in words
             )
-    except (ValueError, KeyError, OSError, SafetensorError, RuntimeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever foreign libraries trip over, the folder is at fault
         raise ModelError(
             f"{folder} cannot be loaded: {first_line(error)}",
             "Expected an encoder-decoder model that transformers' AutoModelForSeq2SeqLM loads.",

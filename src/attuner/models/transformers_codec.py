@@ -12,9 +12,22 @@ from typing import Any
 from attuner.data.features import TokenColumn
 from attuner.errors import ModelError, first_line
 from attuner.models.families import LANGUAGE_TOKENS, family_of
-from attuner.models.json_files import read_json_object
+from attuner.models.json_files import read_json_object, refuse_huge
 from attuner.models.languages import Pair, codes_in, language_name, require_language
 from attuner.models.source_text import SourceText
+from attuner.models.trust import TOKENIZER_REMEDY, refuse_ids
+
+# What transformers makes tokenizers of; one of them is enough.
+TRANSFORMERS_FILES = (
+    "tokenizer.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "tokenizer.model",
+    "vocab.txt",
+    "merges.txt",
+)
+_NEVER_CUT = 10**9
 
 Frame = tuple[list[int], list[int]]
 
@@ -200,13 +213,20 @@ class TransformersCodec:
 def _load(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
+    for name in TRANSFORMERS_FILES:
+        if (folder / name).exists():
+            refuse_huge(folder / name)
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             str(folder), trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # whatever a foreign library trips over, the files are at fault
         raise ModelError(
             f"{folder}: the tokenizer cannot be loaded: {first_line(error)}",
             "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
-            "Copy the tokenizer's files from the checkpoint that the model was made from.",
+            TOKENIZER_REMEDY,
         ) from error
+    tokenizer.model_max_length = _NEVER_CUT  # the file's value may be anything
+    added = tokenizer.added_tokens_decoder
+    refuse_ids(folder, {str(added[number]): number for number in added}, len(tokenizer))
+    return tokenizer
