@@ -135,6 +135,9 @@ class _Job:
             require_same_model(self.folder, found.model_folder)
         prepared = self._read()
         self.origin = found or self._learn_vocabulary(prepared)
+        self.recipe, lowered = setup.within_positions(self.recipe, self.origin)
+        for line in lowered:
+            self.emit(Noted(line))
         self._load(prepared)
         if not resumes:
             self._check_checkpoint(prepared)
