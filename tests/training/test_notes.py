@@ -105,6 +105,18 @@ def test_lines_skipped_in_training_are_cut_and_scored_in_validation(tune: Tune) 
     ) in notes(events)
 
 
+def test_a_warm_up_that_does_not_end_is_said(tune: Tune) -> None:
+    said = (
+        "training.warmup_steps=2 are as many as the run's 2 steps or more: the learning rate never "
+        "reaches 0.003."
+    )
+    for steps, is_said in ((2, True), (3, False)):
+        _, events = tune(
+            f"training.max_steps={steps}", "training.warmup_steps=2", f"output.name=of-{steps}"
+        )
+        assert (said in notes(events)) is is_said
+
+
 def test_max_steps_are_told_in_epochs(tune: Tune) -> None:
     run, events = tune("training.max_steps=2", "training.evaluate=none")
 

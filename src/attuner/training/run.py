@@ -271,6 +271,8 @@ class _Job:
             state = self.store.load_last()
             self.folder.keep_events_until(state.step)
         num_steps = options.max_steps or self.plan.num_updates(options.epochs)
+        for note in setup.warmup_note(self.recipe, num_steps):
+            self.emit(Noted(note))
         self.emit(
             Planned(
                 num_examples=len(self.features),

@@ -299,6 +299,17 @@ def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> B
     )
 
 
+def warmup_note(recipe: Recipe, num_steps: int) -> list[str]:
+    """A line where the learning rate never gets to what the recipe says."""
+    warmup = recipe.training.warmup_steps
+    if warmup < num_steps:
+        return []
+    return [
+        f"training.warmup_steps={warmup} are as many as the run's {num_steps:,} steps or more: the "
+        f"learning rate never reaches {recipe.training.learning_rate:g}."
+    ]
+
+
 def collate_training(
     recipe: Recipe, task: Task, features: SequencePairs, device: torch.device
 ) -> Callable[[Ints], Batch]:
