@@ -79,7 +79,7 @@ def test_a_recipe_tunes_scores_and_delivers(
         [
             f"model.checkpoint={checkpoint}", "model.self_check=warn",
             f"data.train=[{{path: {path}, columns: {columns}}}]",
-            "data.split={validation: 2, test: 3}", "training.epochs=3", "training.batch_tokens=40",
+            "training.epochs=3", "training.batch_tokens=40",
             "training.learning_rate=0.01", "training.warmup_steps=2", "training.best_metric=loss",
             "generation={num_beams: 1, max_new_tokens: 20}", f"output.folder={tmp_path}/runs",
         ],

@@ -76,18 +76,20 @@ def test_a_run_delivers_its_direction(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["nllb", "mbart", "t5", "bart"])
+@pytest.mark.parametrize(
+    ("kind", "rate"), [("nllb", 0.3), ("mbart", 0.3), ("t5", 3.0), ("bart", 0.3)]
+)
 def test_the_best_weights_are_delivered_and_scored(
-    kind: str, lesson_recipe: Callable[..., Recipe], tmp_path: Path, cache: Path
+    kind: str, rate: float, lesson_recipe: Callable[..., Recipe], tmp_path: Path, cache: Path
 ) -> None:
     origin = write_checkpoint(kind, tmp_path / "origin")
     recipe = lesson_recipe(
         f"model={origin}", "model.self_check=warn", "training.precision=fp32",
-        "training.best_metric=loss", "training.schedule=constant", "training.epochs=6",
-        "training.learning_rate=0.15", f"output.name={kind}",
+        "training.best_metric=loss", "training.schedule=constant", "training.epochs=5",
+        f"training.learning_rate={rate}", f"output.name={kind}",
     )  # fmt: skip
     run = train(recipe)
-    losses = [event["scores"]["loss"] for event in run.epochs[1:]]
+    losses = [event["scores"]["loss"] for event in run.epochs if event["when"] == "epoch"]
     examples = prepare_data(recipe).validation
     model, codec = load_seq2seq(run.model_folder), load_codec_between(run.model_folder)
     features = encode(list(training_pairs(examples)), codec).features
@@ -96,7 +98,7 @@ def test_the_best_weights_are_delivered_and_scored(
         loss = token_loss(model, task, features, torch.device("cpu"))
     found = evaluate(attuner.load(run.folder), examples, num_beams=1, max_new_tokens=40)
 
-    assert min(losses) < losses[-1]  # at this rate the last weights are not the best
+    assert min(losses) < losses[-1]  # at such a rate the last weights are not the best
     assert loss == pytest.approx(min(losses), rel=1e-4)
     assert dict(run.after) == pytest.approx({"loss": loss, **found.scores}, rel=1e-4)
 
