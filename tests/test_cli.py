@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from attuner import cli
 from attuner.errors import DataError
 from attuner.inference import translator
+from attuner.models.languages import Pair
 
 COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "schema"]
 
@@ -343,6 +344,10 @@ def parrot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     class Parrot(Echo):
         name = "parrot 1.0"
+        codec = SimpleNamespace(pair=Pair())
+
+        def between(self, source: str | None, target: str | None) -> Parrot:
+            return self
 
         def said(self, line: str) -> str:
             return "Fichier"

@@ -102,7 +102,7 @@ def test_a_whole_run_in_a_log() -> None:
         "while updating. Stopped early. Best weights: step 100.\n"
         "Test after tuning: loss 2.00, BLEU 47.25, chrF 65.00\n"
         "\n"
-        "Of 100 held-out entries, 40 are translated differently: 30 nearer to the reference, "
+        "Of 100 held-out entries, 40 come out differently: 30 nearer to the reference, "
         "5 further from it (sentence chrF).\n"
         "Those that gained most:\n"
     )

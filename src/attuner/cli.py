@@ -328,7 +328,7 @@ def evaluate(
             engine=engine,
             quantization=quantization,
             num_beams=num_beams,
-            progress=lambda done, total: display(Progressed("Translating", done, total)),
+            progress=lambda done, total: display(Progressed("Scoring", done, total)),
             options=_EVALUATE_FLAGS,
         )
     if as_json:

@@ -148,7 +148,7 @@ def comparison_lines(event: Compared) -> list[str]:
     """How many translations changed, and how."""
     return [
         "",
-        f"Of {event.num_examples:,} held-out entries, {event.num_changed:,} are translated "
+        f"Of {event.num_examples:,} held-out entries, {event.num_changed:,} come out "
         f"differently: {event.num_nearer:,} nearer to the reference, {event.num_further:,} "
         "further from it (sentence chrF).",
         "Those that gained most:" if event.rows else "None came nearer.",

@@ -58,7 +58,7 @@ def cost_lines(cost: Cost) -> list[str]:
         f"(measured on {cost.measured_steps})",
         f"Model     {cost.num_parameters / 1e6:.1f} million parameters, on {computing}",
         f"Time      about {duration(total)}: training {duration(cost.training_seconds)}, "
-        f"translating for the scores {duration(cost.evaluation_seconds)}",
+        f"generating for the scores {duration(cost.evaluation_seconds)}",
         f"Memory    {cost.peak_memory_bytes / 2**30:.1f} GB at most while measuring",
         *cost.notes,
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,7 @@ def check(
     Raises:
         UserError: The data or the model cannot be used, or there is no such example.
     """
-    from attuner.training.setup import find_origin, load_model
+    from attuner.training.setup import find_origin, load_model, within_positions
 
     emit = listener or _ignore
     found = find_origin(recipe)
@@ -121,6 +121,8 @@ def check(
         recipe, progress=lambda done, total: emit(Progressed("reading", done, total))
     )
     origin = found or _learned_origin(recipe, prepared, emit)
+    recipe, lowered = within_positions(recipe, origin)
+    prepared = replace(prepared, notes=(*prepared.notes, *lowered))
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
         outputs = _outputs(recipe, origin, chosen) if model_output else []

@@ -106,6 +106,7 @@ def measure_cost(
     )
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
+    notes += setup.warmup_note(recipe, num_steps)
     a_translation = _seconds_a_translation(recipe, model, origin.codec, prepared)
     steps = _timed_steps(recipe, model, features, task, plan, device, num_steps, emit)
     seconds, tokens = sum(s for s, _ in steps), sum(t for _, t in steps)

@@ -135,6 +135,9 @@ class _Job:
             require_same_model(self.folder, found.model_folder)
         prepared = self._read()
         self.origin = found or self._learn_vocabulary(prepared)
+        self.recipe, lowered = setup.within_positions(self.recipe, self.origin)
+        for line in lowered:
+            self.emit(Noted(line))
         self._load(prepared)
         if not resumes:
             self._check_checkpoint(prepared)
@@ -268,6 +271,8 @@ class _Job:
             state = self.store.load_last()
             self.folder.keep_events_until(state.step)
         num_steps = options.max_steps or self.plan.num_updates(options.epochs)
+        for note in setup.warmup_note(self.recipe, num_steps):
+            self.emit(Noted(note))
         self.emit(
             Planned(
                 num_examples=len(self.features),
