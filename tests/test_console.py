@@ -216,14 +216,6 @@ def test_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2 min 20 s left" in file.getvalue()
 
 
-def test_interrupted_run_says_how_to_go_on() -> None:
-    file = io.StringIO()
-    display = Display(Console(file=file, width=100))
-    display(Saved(100, Path("runs/x/checkpoints/step-000100")))
-    display.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert file.getvalue() == ("Go on from the last checkpoint: attuner train --resume runs/x\n")
-
-
 def test_json_leaves_standard_output_to_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     Display(build_console(as_json=True))(Noted("A note."))
     captured = capsys.readouterr()

@@ -14,6 +14,7 @@ from lessons import Tune
 
 from attuner.errors import RunError
 from attuner.recipe import Recipe
+from attuner.training.checkpoint_folder import seal
 from attuner.training.events import Event, Finished, Noted, Saved, Stepped
 from attuner.training.run import Run, resume, train
 
@@ -95,8 +96,7 @@ def test_without_a_whole_checkpoint_nothing_is_resumed(run: Run) -> None:
 
     assert str(caught.value) == (
         "".join(
-            f"{folder / step} is damaged: No such file or directory: "
-            f"{folder / step}/random.safetensors.\n"
+            f"{folder / step} is damaged: random.safetensors is missing.\n"
             for step in reversed(STEPS)
         )
         + "Resuming needs one checkpoint whose files are whole.\n"
@@ -119,6 +119,7 @@ def test_weights_of_another_shape_leave_the_model_as_it_was(tmp_path: Path) -> N
     stored = load_file(saved / "model.safetensors")
     last = list(dict(model.named_parameters()))[-1]
     save_file({**stored, last: torch.zeros(3)}, saved / "model.safetensors")
+    seal(saved)
     other = tiny_model(seed=1)
     kept = {name: tensor.clone() for name, tensor in other.named_parameters()}
     with pytest.raises(RunError) as caught:
@@ -165,6 +166,7 @@ def test_a_best_that_is_gone_is_looked_for_anew(tune: Tune) -> None:
     about = json.loads(state.read_text())
     about["loop"] |= {"best_step": 3, "best": -1.0}
     state.write_text(json.dumps(about))
+    seal(state.parent)
     shutil.rmtree(folder / STEPS[0])
     _, events = resumed(run.folder)
 
@@ -186,7 +188,8 @@ def test_changed_data_are_refused(run: Run, lessons: Path) -> None:
         f"{lessons} has changed since the run began (SHA-256 {before[:12]}... then, {now[:12]}... "
         "now).\n"
         "A run goes on with the very data that it began with: its place in them is a number.\n"
-        "Put them back as they were (relative paths count from here), or start a new run: "
+        "Put them back as they were (relative paths count from here), say where they lie now: "
+        f"attuner train --resume {run.folder} data.train=..., or start a new run: "
         f"attuner train {run.folder}/recipe.yaml output.name=..."
     )
     lessons.unlink()
@@ -224,7 +227,7 @@ def test_without_its_manifest_a_run_is_not_resumed(run: Run) -> None:
     assert str(caught.value) == (
         f"{manifest} cannot be read: Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1)\n"
-        "Resuming compares the data with the fingerprints in it.\n"
-        f"Put the file back, or start a new run: attuner train {run.folder}/recipe.yaml "
-        "output.name=..."
+        "Resuming compares recipe, data and model with what is in it.\n"
+        "Put the file back (each checkpoint has a copy), or start a new run: "
+        f"attuner train {run.folder}/recipe.yaml output.name=..."
     )
