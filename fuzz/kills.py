@@ -102,7 +102,8 @@ def _kill_all(folder: Path, names: Sequence[str], num_kills: int, chance: random
         for fault in found:
             print(f"{run.folder}: {fault}", flush=True)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(moments.items()))
-    print(f"{num_runs} runs, {kinds}: {faults or 'no'} ended otherwise than uninterrupted ones.")
+    verdict = f"{faults or 'no'} run ended otherwise than uninterrupted ones."
+    print(f"{num_runs} runs, {kinds}: {verdict}")
     return 1 if faults else 0
 
 

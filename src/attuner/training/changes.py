@@ -106,7 +106,7 @@ class Change:
 
 
 def find_changes(before: Recipe, now: Recipe) -> list[Change]:
-    """All options that differ, in the order of the recipe; where the run lies is none of them.
+    """All options that differ, new sections last; where the run lies is none of them.
 
     Args:
         before: The recipe that the run began with.
