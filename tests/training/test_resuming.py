@@ -272,6 +272,14 @@ def test_damaged_checkpoints_take_no_place_of_good_ones(tune: Tune) -> None:
     assert names == [STEPS[1], "step-000008-stopped"]
 
 
+def test_checkpoints_that_a_killed_run_had_no_time_to_delete_go(run: Run) -> None:
+    folder = run.folder / "checkpoints"
+    shutil.copytree(folder / STEPS[0], folder / "step-000001")
+    resume(run.folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == list(STEPS)
+
+
 def interrupt_at(step: int) -> Callable[[Event], None]:
     def listen(event: Event) -> None:
         if isinstance(event, Stepped) and event.step == step:

@@ -7,12 +7,14 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lessons import Tune
 
 from attuner.errors import RunError, StoppedError
 from attuner.recipe import Recipe
+from attuner.training import store
 from attuner.training.events import Evaluated, Event, Noted, Progressed, Stepped
 from attuner.training.folder import RunFolder
 from attuner.training.lock import locked
@@ -90,6 +92,26 @@ def test_a_second_request_leaves_at_once(lesson_recipe: Build, tmp_path: Path) -
         f"Interrupted by Ctrl-C.\nGo on with: attuner train --resume {folder}"
     )
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000003"]
+
+
+def test_sigterm_sent_again_does_not_break_off_the_save(
+    lesson_recipe: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = store.save_checkpoint
+
+    def save(*args: Any, is_stop: bool, **options: Any) -> Path:
+        if is_stop:
+            signal.raise_signal(signal.SIGTERM)
+        return inner(*args, is_stop=is_stop, **options)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(store, "save_checkpoint", save)
+    with pytest.raises(StoppedError, match="Stopped by SIGTERM after step 5"):
+        train(lesson_recipe(), listeners=[listen])
+    assert (tmp_path / "runs/test/checkpoints/step-000005-stopped/files.json").is_file()
 
 
 def test_before_the_loop_a_request_is_obeyed_at_once(lesson_recipe: Build, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def half_written(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, keep: int, best_step: int | None) -> None:
-    """Delete what is no longer needed, now that a checkpoint has been written.
+    """Delete the checkpoints that are no longer needed beside the latest.
 
     Args:
         folder: The run's `checkpoints`.
@@ -72,8 +72,14 @@ def prune(folder: Path, keep: int, best_step: int | None) -> None:
     kept = {*due[-keep:], every[-1]}
     if best_step is not None:
         kept.add(folder / checkpoint_name(best_step))
-    leftovers = [*half_written(folder), *folder.glob("damaged-step-*")]
-    for path in [*(path for path in every if path not in kept), *leftovers]:
+    for path in every:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_remains(folder: Path) -> None:
+    """Delete what is half written or damaged, now that a new checkpoint is there."""
+    for path in (*half_written(folder), *folder.glob("damaged-step-*")):
         shutil.rmtree(path, ignore_errors=True)
 
 

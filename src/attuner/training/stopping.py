@@ -63,10 +63,13 @@ class StopRequests:
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal."""
-        is_first = self._signal is None
-        self._signal = number
-        if not (is_first and self._is_deferred):
-            raise KeyboardInterrupt
+        if self._signal is None:
+            self._signal = number
+            if self._is_deferred:
+                return
+        elif number == signal.SIGTERM:  # a scheduler may send it again while the run is saved
+            return
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from attuner.training.checkpoint_folder import (
     checkpoints,
     half_written,
     prune,
+    remove_remains,
     set_aside,
     step_of,
 )
@@ -92,6 +93,7 @@ class CheckpointStore:
             is_stop=is_stop,
         )
         prune(self._folder, self._keep, state.best_step)
+        remove_remains(self._folder)
         return saved
 
     @property
@@ -125,6 +127,7 @@ class CheckpointStore:
                 set_aside(damaged)
             self._emit(Noted(f"Going on from {path}."))
             self._forget_lost_best(state)
+            prune(self._folder, self._keep, state.best_step)  # a killed run may have had no time to
             return state
         run_folder = self._folder.parent
         raise RunError(
