@@ -385,7 +385,6 @@ def translate(
         return
     batches = text_batches(text, output)
     translator = load(model, source=source, target=target)
-    translator = load(model)
     if translator.whole_texts:
         batches = as_one_text(batches)
     with output_file(output) as file:
