@@ -342,6 +342,8 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         best_metric=recipe.best_metric,
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
+        on_bad_loss=options.on_bad_loss,
+        max_bad_losses=options.max_bad_losses,
     )
 
 
