@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from attuner.data.asked import Asked, Faults, recipe_options
-from attuner.data.delimited import read_csv, read_tsv
+from attuner.data.columns import units_reader
+from attuner.data.delimited import open_csv, open_tsv
 from attuner.data.hub import read_hub
 from attuner.data.languages import find_language, is_code, same_language
 from attuner.data.mo_catalogs import read_mo
 from attuner.data.packages import package_catalogs
 from attuner.data.parallel import read_moses_zip, read_parallel
 from attuner.data.po_catalogs import read_po
-from attuner.data.tables import read_json, read_jsonl, read_parquet
+from attuner.data.records import OpenTable
+from attuner.data.tables import open_json, open_jsonl, open_parquet
 from attuner.data.units import Unit
 from attuner.data.xml_catalogs import read_tmx, read_ts, read_xliff
 from attuner.errors import DataError, nearest
@@ -34,12 +36,15 @@ CATALOGS: dict[str, Reader] = {
     ".tmx": read_tmx,
     ".ts": read_ts,
 }
+OPENERS: dict[str, OpenTable] = {
+    ".csv": open_csv,
+    ".tsv": open_tsv,
+    ".json": open_json,
+    ".jsonl": open_jsonl,
+    ".parquet": open_parquet,
+}
 TABLES: dict[str, Reader] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".json": read_json,
-    ".jsonl": read_jsonl,
-    ".parquet": read_parquet,
+    **{suffix: units_reader(opener) for suffix, opener in OPENERS.items()},
     ".zip": read_moses_zip,
 }
 READERS: dict[str, Reader] = {**CATALOGS, **TABLES}
