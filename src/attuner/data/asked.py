@@ -27,6 +27,7 @@ def recipe_options(place: str = "data.train[0]") -> dict[str, str]:
         "source": "task.source={}",
         "target": "task.target={}",
         "bad_entries": "data.bad_entries={}",
+        **{name: f"task.{name}={{}}" for name in ("text", "text_pair", "label")},
         **{f"{side}_column": f"{place}.columns.{side}={{}}" for side in ("source", "target")},
         **{name: f"{place}.{name}={{}}" for name in own},
     }

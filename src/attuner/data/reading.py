@@ -108,14 +108,21 @@ def read_units(
     elif target_path is not None:
         yield from read_parallel(_one_file(path), _one_file(target_path), asked)
     else:
-        files = find_files(path)
-        if os.path.isdir(path):
-            files = _of_split(path, _of_config(path, files, config, asked), split, asked)
-        elif path.startswith("package:"):
-            files = _of_language(path, files, asked)
-        for file in files:
+        for file in chosen_files(path, asked, config=config, split=split):
             yield from _reader(file, asked)(file, asked)
     faults.raise_collected()
+
+
+def chosen_files(path: str, asked: Asked, *, config: str | None, split: str) -> list[Path]:
+    """The local files to read: of several configurations, splits or languages, those asked for.
+
+    Raises:
+        DataError: There is no such file, configuration, split or language.
+    """
+    files = find_files(path)
+    if os.path.isdir(path):
+        return _of_split(path, _of_config(path, files, config, asked), split, asked)
+    return _of_language(path, files, asked) if path.startswith("package:") else files
 
 
 def find_files(path: str) -> list[Path]:
@@ -136,7 +143,7 @@ def find_files(path: str) -> list[Path]:
         files = sorted(
             file
             for file in place.rglob("*")
-            if _suffix(file) in READERS
+            if suffix_of(file) in READERS
             and not _is_hidden(file.relative_to(place))
             and file.is_file()
         )
@@ -164,7 +171,7 @@ def is_data_name(name: str) -> bool:
     >>> is_data_name("a.po"), is_data_name("a.CSV.gz"), is_data_name("v1.2"), is_data_name("a.yaml")
     (True, True, False, False)
     """
-    suffix = _suffix(Path(name))
+    suffix = suffix_of(Path(name))
     return suffix == ".txt" or suffix in READERS
 
 
@@ -183,7 +190,7 @@ def _one_file(path: str) -> Path:
 
 
 def _reader(file: Path, asked: Asked) -> Reader:
-    suffix = _suffix(file)
+    suffix = suffix_of(file)
     if suffix in READERS:
         return READERS[suffix]
     if suffix == ".txt":
@@ -200,10 +207,10 @@ def _reader(file: Path, asked: Asked) -> Reader:
     )
 
 
-def _suffix(file: Path) -> str:
+def suffix_of(file: Path) -> str:
     """Suffix that tells the format: `.jsonl` of `a.jsonl.gz`.
 
-    >>> _suffix(Path("a.JSONL.gz")), _suffix(Path("a.b.po")), _suffix(Path("a.parquet.gz"))
+    >>> suffix_of(Path("a.JSONL.gz")), suffix_of(Path("a.b.po")), suffix_of(Path("a.parquet.gz"))
     ('.jsonl', '.po', '.parquet.gz')
     """
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
