@@ -48,7 +48,7 @@ def test_the_same_text_stays_in_one_part() -> None:
         {e.text.casefold().replace("  ", " ") for e in part}
         for part in (prepared.train, prepared.validation, prepared.test)
     ]
-    assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+    assert sum(map(len, sides)) == len(set().union(*sides))
     assert prepared.notes == (
         f"{len(prepared.train) // 2} texts of training have different labels: no classifier can "
         "learn them all.",

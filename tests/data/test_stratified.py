@@ -46,7 +46,7 @@ def test_groups_stay_together_and_nothing_is_lost(rows: list[tuple[int, str]], s
     found = sorted([*parts.train, *parts.validation, *parts.test])
     assert found == list(range(len(rows)))
     sides = [{keys[row] for row in part} for part in (parts.train, parts.validation, parts.test)]
-    assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+    assert sum(map(len, sides)) == len(set().union(*sides))
     assert all(sides)
 
 

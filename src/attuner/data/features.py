@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -156,3 +156,23 @@ class SequencePairs:
 
     def __len__(self) -> int:
         return len(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTexts:
+    """Features of classification, one row an example.
+
+    Attributes:
+        tokens: Token ids, special tokens included.
+        token_types: For pairs, where the family tells them apart: which text each token is of.
+        targets: What is learned, as `labels.LabelSet.encode` makes it: (rows,) or (rows, C).
+        weight: For each row, how often it is seen in an epoch.
+    """
+
+    tokens: TokenColumn
+    token_types: TokenColumn | None
+    targets: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.tokens)

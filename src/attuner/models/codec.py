@@ -98,14 +98,24 @@ def load_codec(folder: Path) -> TextCodec:
         codec = _marian_codec(folder, settings)
         if codec is not None:
             return codec
-    elif not any((folder / name).is_file() for name in (*_OTHER_FILES, "tokenizer_config.json")):
+    else:
+        require_tokenizer(folder)
+    return TransformersCodec(folder)
+
+
+def require_tokenizer(folder: Path) -> None:
+    """See that a folder holds a tokenizer; without, transformers makes an empty one up.
+
+    Raises:
+        ModelError: It holds none.
+    """
+    if not any((folder / name).is_file() for name in (*_OTHER_FILES, "tokenizer_config.json")):
         raise ModelError(
             f"{folder}: no tokenizer found.",
             f"Looked for {', '.join((*_MARIAN_FILES, *_OTHER_FILES))}.",
             "Copy the tokenizer's files from the checkpoint that the model was made from, or "
             "save them there with tokenizer.save_pretrained(FOLDER).",
         )
-    return TransformersCodec(folder)
 
 
 class MarianCodec:

@@ -133,7 +133,7 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with _quiet_transformers():
+        with quiet_transformers():
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
                 folder,
                 config=_with_dropout(config, dropout),
@@ -191,7 +191,7 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
 
 def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
     """Write a model folder: safetensors, configuration, generation settings, tokenizer."""
-    with _quiet_transformers():
+    with quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes 0600: colleagues could not read a shared folder
@@ -214,7 +214,7 @@ def _with_dropout(config: Any, dropout: float | None) -> Any:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers' own progress bars off the terminal: the console shows ours."""
     from transformers.utils import logging as hf_logging
 
