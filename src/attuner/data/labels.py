@@ -265,5 +265,40 @@ def class_weights(
     return (len(targets) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
+def probabilities(logits: Targets, label_set: LabelSet) -> Targets:
+    """Probabilities of the labels, (N, C): of one that holds, or of each by itself; (N, 0)."""
+    logits = logits.astype(np.float64)
+    if label_set.kind == "rating":
+        return np.zeros((len(logits), 0))
+    if label_set.kind == "multi":
+        return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))
+
+
+def predictions(logits: Targets, label_set: LabelSet, *, threshold: float = 0.5) -> Targets:
+    """Classes (N,), 0 or 1 for each of several labels (N, C), or ratings (N,)."""
+    if label_set.kind == "rating":
+        return np.asarray(logits[:, 0], np.float64)
+    if label_set.kind == "multi":
+        return np.asarray(probabilities(logits, label_set) >= threshold, np.int64)
+    return np.asarray(logits.argmax(1))
+
+
+def decided(logits: Targets, label_set: LabelSet, *, threshold: float = 0.5) -> list[Label]:
+    """The label, labels or rating that a model's outputs (N, C) mean.
+
+    >>> decided(np.array([[2.0, 1.0], [0.0, 3.0]]), LabelSet("single", ("a", "b")))
+    ['a', 'b']
+    """
+    found = predictions(logits, label_set, threshold=threshold)
+    names = label_set.names
+    if label_set.kind == "rating":
+        return list(found.tolist())
+    if label_set.kind == "single":
+        return [names[place] for place in found.tolist()]
+    return [tuple(name for name, holds in zip(names, row, strict=True) if holds) for row in found]
+
+
 def _is_mapping(wanted: object) -> TypeGuard[Mapping[str, float]]:
     return isinstance(wanted, Mapping)
