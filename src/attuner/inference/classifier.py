@@ -107,6 +107,8 @@ class Classifier:
         progress: Progress | None = None,
     ) -> Logits:
         """The model's outputs, (N, C)."""
+        if not texts:
+            return np.zeros((0, self.labels.num_outputs), np.float32)
         rows = list(zip(texts, pairs, strict=True)) if pairs is not None else list(texts)
         firsts, which = distinct(rows)
         encoded = self._tokens.encode(
@@ -118,8 +120,7 @@ class Classifier:
             encoded.tokens, encoded.token_types, np.zeros(len(firsts)), np.ones(len(firsts))
         )
         with self._task.prepared(self._model):
-            found = predict_logits(self._model, self._task, features, progress=progress)
-        return found[which] if len(which) else found
+            return predict_logits(self._model, self._task, features, progress=progress)[which]
 
 
 def predict_logits(
@@ -136,7 +137,7 @@ def predict_logits(
     Args:
         model: With the task's hooks in place.
         task: Its collate.
-        features: The rows.
+        features: The rows, at least one.
         batch_tokens: Tokens of one forward, padding included.
         computing: Makes the block that a forward runs in: the precision of the matrix products.
         progress: Called with the number of rows done and in all.
@@ -146,23 +147,23 @@ def predict_logits(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    found: Logits | None = None
+    parts: list[Logits] = []
+    batches = list(_batches(features.tokens.lengths, batch_tokens, task.is_packed))
     done = 0
     try:
         with torch.no_grad():
-            for rows in _batches(features.tokens.lengths, batch_tokens, task.is_packed):
+            for rows in batches:
                 batch = task.collate(features, rows, device)
                 with computing():
-                    logits = task.logits(model, batch).float().cpu().numpy()
-                if found is None:
-                    found = np.zeros((len(features), logits.shape[1]), np.float32)
-                found[rows] = logits
+                    parts.append(task.logits(model, batch).float().cpu().numpy())
                 done += len(rows)
                 if progress is not None:
                     progress(done, len(features))
     finally:
         model.train(was_training)
-    return np.zeros((0, 0), np.float32) if found is None else found
+    found = np.concatenate(parts)
+    found[np.concatenate(batches)] = found.copy()
+    return found
 
 
 def _batches(lengths: Ints, batch_tokens: int, is_packed: bool) -> Iterator[Ints]:

@@ -37,7 +37,7 @@ _DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "resid_pdrop", "ml
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
+class LoadedClassifier:
     """A model in memory, and what is new in it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Classifier:
 
 def load_classifier(
     folder: Path, labels: LabelSet | None = None, *, seed: int = 0, dropout: float | None = None
-) -> Classifier:
+) -> LoadedClassifier:
     """Load a classifier with fp32 weights.
 
     Args:
@@ -115,7 +115,7 @@ def load_classifier(
         _renew_head(model, seed)
         new = _head(model)
     model.eval()
-    return Classifier(model, tuple(new), old.names if is_for_others and old else ())
+    return LoadedClassifier(model, tuple(new), old.names if is_for_others and old else ())
 
 
 def labels_of(folder: Path) -> LabelSet | None:
@@ -224,11 +224,17 @@ def _renew_head(model: Any, seed: int) -> None:
 
 @contextmanager
 def _no_load_report() -> Iterator[None]:
-    """Keep transformers from listing new weights in a table: `Classifier.note` says it."""
+    """Keep transformers from listing new weights in a table: `LoadedClassifier.note` says it.
+
+    By a filter: at another level of its logger, transformers warns of layers not sharded.
+    """
     logger = logging.getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger.addFilter(is_error)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(is_error)
