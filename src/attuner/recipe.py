@@ -39,6 +39,39 @@ class TranslationTask(Section):
     """Language of the target text, as a code."""
 
 
+class ClassificationTask(Section):
+    """Give texts, or pairs of texts, a label, several labels or a rating."""
+
+    name: Literal["classification"] = "classification"
+    """What the model is to learn."""
+    text: str = "text"
+    """Name of the column that holds the texts."""
+    text_pair: str | None = None
+    """For pairs of texts: name of the column that holds the second ones."""
+    label: str = "label"
+    """Name of the column that holds the labels: texts or numbers."""
+    kind: Literal["single", "multi", "rating"] = "single"
+    """What a text has: `single` one of several labels, `multi` any number of them, `rating` a
+    number."""
+    labels: list[str] = []
+    """All labels, in the order of the model's outputs; of two, the second is the positive one.
+    Where the data have numbers 0, 1, ... they count these names. Where not given: the labels of
+    the training data, numbers by size, names by alphabet."""
+    separator: Annotated[str, Field(min_length=1)] = ","
+    """With `kind: multi`: what stands between several labels in one text."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """Factors of the labels' losses, as `{rare: 5}`; `balanced` gives each label the same sum.
+    With `kind: multi`, factors of the examples that have a label."""
+
+    @model_validator(mode="after")
+    def _ratings_have_no_labels(self) -> ClassificationTask:
+        if self.kind == "rating" and (self.labels or self.class_weights is not None):
+            raise ValueError("kind: rating has no labels, and so no labels or class_weights")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels: a name occurs twice")
+        return self
+
+
 Task = Annotated[TranslationTask, Field(discriminator="name")]
 
 

@@ -265,7 +265,7 @@ def _set_learning_rate(optimizer: AcceleratedOptimizer, step: int, settings: Set
         schedule=settings.schedule,
     )
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
     return rate
 
 
