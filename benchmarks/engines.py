@@ -129,7 +129,7 @@ def train_with_attuner(
 
     options = recipe.training
     setup.set_seeds(options.seed)
-    device = setup.build_device(recipe, lambda _: None)
+    device = setup.build_device(recipe, lambda _: None, model_type=model.config.model_type)
     accelerator = device.accelerator
     task = TranslationTask(model, label_smoothing=options.label_smoothing)
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)

@@ -14,14 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-PAIRS = {
-    "Open the file": "Ouvrir le fichier",
-    "Save the file as %1": "Enregistrer le fichier sous %1",
-    "Close all windows": "Fermer toutes les fenêtres",
-    "The kernel restarts now": "Le noyau redémarre",
-    "Delete file?": "Supprimer le fichier ?",
-}
+from pairs import PAIRS
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from checkpoints import write_checkpoint
 from typer.testing import CliRunner
 
 from attuner import cli
@@ -52,7 +53,8 @@ def shouting(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         batches.append(list(texts))
         return [f"{text.upper()} É" for text in texts]
 
-    monkeypatch.setattr(translator, "load", lambda model: SimpleNamespace(translate=translate))
+    loaded = SimpleNamespace(translate=translate, whole_texts=False)
+    monkeypatch.setattr(translator, "load", lambda model, **_: loaded)
     return batches
 
 
@@ -145,7 +147,7 @@ def test_user_error_has_no_traceback(tmp_path: Path) -> None:
 
 
 def test_a_failure_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(model: str) -> None:
+    def load(model: str, **_: Any) -> None:
         raise DataError("It broke.", "It should hold.", "Mend it.")
 
     monkeypatch.setattr(translator, "load", load)
@@ -155,7 +157,7 @@ def test_a_failure_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(model: str) -> None:
+    def load(model: str, **_: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(translator, "load", load)
@@ -164,7 +166,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(model: str) -> None:
+    def load(model: str, **_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(translator, "load", load)
@@ -176,7 +178,10 @@ def test_interrupt_while_waiting_for_input() -> None:
     code = (
         "import sys, types\n"
         "from attuner.inference import translator\n"
-        "translator.load = lambda model: print('ready', file=sys.stderr, flush=True)\n"
+        "def load(model, **_):\n"
+        "    print('ready', file=sys.stderr, flush=True)\n"
+        "    return types.SimpleNamespace(whole_texts=False)\n"
+        "translator.load = load\n"
         "sys.argv = ['attuner', 'translate', 'm', '-']\n"
         "from attuner.cli import main\n"
         "main()\n"
@@ -256,13 +261,45 @@ def test_check_takes_the_flags_that_its_advice_names(monkeypatch: pytest.MonkeyP
     from attuner.training import check
 
     asked: list[Any] = []
-    monkeypatch.setattr(check, "check", lambda recipe, **options: asked.append(recipe))
+
+    def note(recipe: Any, **options: Any) -> check.Checked:
+        asked.append(recipe)
+        return check.Checked(None, None, ())
+
+    monkeypatch.setattr(check, "check", note)
     monkeypatch.setattr(check, "to_json", lambda checked: {})
     result = attuner("check")
     assert result.exit_code == 2
     advised = result.stderr.rsplit("a first run needs: ", 1)[1].split()
     assert attuner("check", *advised, "--json").exit_code == 0
     assert asked[0].data.train[0].path == "FILE"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_check_fails_where_training_would_refuse_the_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, is_refused: bool, form: list[str]
+) -> None:
+    from attuner.models.soundness import Finding
+    from attuner.training import check
+    from attuner.training.self_check import SelfChecked
+
+    found = SelfChecked("base", (Finding("Broken.", "Whole.", "Mend it."),), ("not run",), 0.5)
+    answer = check.Checked(None, None, (), self_check=found, is_refused=is_refused)
+    monkeypatch.setattr(check, "check", lambda recipe, **options: answer)
+    result = attuner("check", "model=base", "data=x.po", "--source", "en", "--target", "fr", *form)
+
+    assert result.exit_code == is_refused
+    if form:
+        assert json.loads(result.stdout)["self_check"]["findings"][0]["happened"] == "Broken."
+    else:
+        lines = [
+            "Self-check, damage: Broken.",
+            "Whole.",
+            "Mend it.",
+            "Self-check: not run (0.5 s).",
+        ]
+        assert result.stdout.split("\n")[1:5] == lines
 
 
 def test_train_prints_one_json_object(finished: list[object], tmp_path: Path) -> None:
@@ -329,7 +366,8 @@ def test_evaluate_says_what_its_scores_rest_on(parrot: dict[str, Any]) -> None:
         "--num-beams", "2",
     ]  # fmt: skip
     made = json.loads(attuner(*arguments, "--json").stdout)
-    assert parrot == {"engine": "ctranslate2", "quantization": "int8"}
+    languages = {"source": "en", "target": "fr"}
+    assert parrot == {**languages, "engine": "ctranslate2", "quantization": "int8"}
     assert made.pop("seconds") > 0
     signatures = made.pop("signatures")
     assert made == {
@@ -402,6 +440,29 @@ def test_translate_a_text(shouting: list[list[str]]) -> None:
     assert json.loads(result.stdout) == {"source": "Open it", "target": "OPEN IT É"}
 
 
+def test_translate_into_a_language(parrot: dict[str, Any]) -> None:
+    arguments = ["translate", "model", "Open it", "--source", "en", "--target", "pt-BR"]
+    assert attuner(*arguments).stdout == "Fichier\n"
+    assert parrot == {"source": "en", "target": "pt-BR"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed"), [("mbart", "ar_AR\ncs_CZ\n"), ("madlad", "en\nfr\npt\nsr_Latn\n")]
+)
+def test_translate_lists_languages(kind: str, listed: str, tmp_path: Path) -> None:
+    write_checkpoint(kind, tmp_path)
+    shown = attuner("translate", str(tmp_path), "--list-languages").stdout
+    assert shown.startswith(listed)
+    as_json = attuner("translate", str(tmp_path), "--list-languages", "--json").stdout
+    assert json.loads(as_json) == {"languages": shown.split()}
+
+
+def test_translate_lists_no_languages_where_there_are_none(marian: Path) -> None:
+    result = attuner("translate", str(marian), "--list-languages")
+    assert result.stdout == ""
+    assert result.stderr == f"{marian} tells no languages apart: it need not be told any.\n"
+
+
 @pytest.mark.parametrize("length", [255, 256, 1000, 5000])
 def test_a_text_may_be_longer_than_a_file_name(shouting: list[list[str]], length: int) -> None:
     assert attuner("translate", "model", "a" * length).stdout == "A" * length + " É\n"
@@ -450,7 +511,8 @@ def test_output_goes_on_in_ascii() -> None:
         "import sys\n"
         "from types import SimpleNamespace\n"
         "from attuner.inference import translator\n"
-        "translator.load = lambda m: SimpleNamespace(translate=lambda texts: ['é→'])\n"
+        "said = SimpleNamespace(translate=lambda texts: ['é→'], whole_texts=False)\n"
+        "translator.load = lambda model, **_: said\n"
         "from attuner.cli import main\n"
         "main()\n"
     )
@@ -528,3 +590,26 @@ def test_input_that_is_not_utf8(shouting: list[list[str]], tmp_path: Path) -> No
         "Text must be UTF-8.\n"
         f"Convert it first, such as: iconv -f latin1 -t utf-8 {file}\n"
     )
+
+
+def test_a_model_that_takes_whole_texts_gets_the_whole_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded = SimpleNamespace(translate=lambda texts: [repr(t) for t in texts], whole_texts=True)
+    monkeypatch.setattr(translator, "load", lambda model, **_: loaded)
+    article = tmp_path / "article.txt"
+    article.write_text("One.\n\nTwo.\n")
+    assert attuner("translate", "m", str(article)).stdout == "'One.\\n\\nTwo.'\n"
+    assert attuner("translate", "m", "-", input="One.\nTwo.").stdout == "'One.\\nTwo.'\n"
+
+
+def test_train_text_to_text_with_flags(finished: list[object]) -> None:
+    result = attuner(
+        "train", "--task", "text-to-text", "--model", "m", "--data", "x.jsonl",
+        "--source-column", "{a} {b}", "--target-column", "c", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    (recipe,) = finished
+    assert recipe.task.name == "text-to-text"  # type: ignore[attr-defined]
+    columns = {"source": "{a} {b}", "target": "c"}
+    assert recipe.data.train[0].columns == columns  # type: ignore[attr-defined]

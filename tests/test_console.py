@@ -251,3 +251,22 @@ def test_notebook_without_widgets_gets_lines(monkeypatch: pytest.MonkeyPatch) ->
     assert isinstance(Display(console)._progress, module._Lines)
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     assert isinstance(Display(console)._progress, module._Bar)
+
+
+def test_single_languages_stand_in_the_lines_of_the_end() -> None:
+    signatures = {"bleu": "mean of bleu/de, bleu/fr", "bleu/de": "tok:13a", "bleu/fr": "tok:13a"}
+    before = {"loss": 3.0, "bleu": 20.0, "bleu/de": 10.0, "bleu/fr": 30.0}
+    after = {"loss": 2.0, "bleu": 30.0, "bleu/de": 20.0, "bleu/fr": 40.0}
+    folder = Path("runs/x")
+    text = shown(
+        [
+            Evaluated("before", "validation", 0, 0.0, before, signatures),
+            Delivered(folder, folder / "model", before, after, signatures, "validation", 1.0),
+        ]
+    )
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert "   epoch  training loss  validation loss     BLEU" in lines
+    assert "  before                          3.0000    20.00" in lines
+    assert "  BLEU     20.00 → 30.00  (+10.00)" in lines
+    assert "  BLEU de  10.00 → 20.00  (+10.00)" in lines
+    assert "  BLEU: mean of bleu/de, bleu/fr" in lines

@@ -87,6 +87,10 @@ def workplace(tmp_path: Path) -> Path:
     for number, name in enumerate(("lines.en.txt", "lines.fr.txt")):
         text = "".join(f"{pair[number]}\n" for pair in pairs)
         (tmp_path / name).write_text(text, encoding="utf-8")
+    questions = "".join(f"What does {t} mean?,The word is {u}.,{u}\n" for t, u in _THINGS.items())
+    (tmp_path / "questions.csv").write_text(f"question,context,answer\n{questions}", "utf-8")
+    rows = ("OK,OK,OK", *(f"Open {t},Ouvrir {u},{t} öffnen" for t, u in _THINGS.items()))
+    (tmp_path / "three.csv").write_text("en,fr,de\n" + "\n".join(rows) + "\n", "utf-8")
     (tmp_path / "notes.txt").write_text("Open the file\n\nClose the window\n", encoding="utf-8")
     units = "".join(
         f'<trans-unit id="{number}"><source>{source}</source><target>{target}</target></trans-unit>'
@@ -97,6 +101,18 @@ def workplace(tmp_path: Path) -> Path:
         '<xliff version="1.2" xmlns="urn:oasis:names:tc:xliff:document:1.2">'
         '<file original="mail" source-language="en" target-language="fr" datatype="plaintext">'
         f"<body>{units}</body></file></xliff>\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "questions.yaml").write_text(
+        "task: {name: text-to-text, prefix: 'answer: ', metrics: [exact_match, token_f1]}\n"
+        "model: embedded:en-fr\n"
+        "data:\n"
+        "  train:\n"
+        "    path: questions.csv\n"
+        "    columns: {source: 'question: {question} context: {context}', target: answer}\n"
+        "  split: {validation: 2, test: 2}\n"
+        "training: {epochs: 1}\n"
+        "output: {name: answers}\n",
         encoding="utf-8",
     )
     (tmp_path / "recipe.yaml").write_text(

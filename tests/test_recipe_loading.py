@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attuner.errors import RecipeError, UsageError
 from attuner.ready_recipes import copy_recipe, list_recipes, ready_recipe
-from attuner.recipe import Recipe
+from attuner.recipe import Adapter, Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
 
 FLAGS = {"source": "en", "target": "no", "model": "some/model", "data": ["a.po"]}
@@ -48,7 +48,8 @@ def test_file_with_words_and_numbers_of_yaml_1_2(tmp_path: Path) -> None:
 
 def test_flags_make_a_recipe_without_a_file() -> None:
     recipe = load_recipe(None, (), {**FLAGS, "task": None, "name": "first"})
-    assert recipe.task.model_dump() == {"name": "translation", "source": "en", "target": "no"}
+    task = {"name": "translation", "source": "en", "target": "no"}
+    assert recipe.task.model_dump(exclude_defaults=True) | {"name": recipe.task.name} == task
     assert recipe.output.name == "first"
 
 
@@ -172,11 +173,11 @@ def test_each_kind_of_fault_in_plain_words(tmp_path: Path) -> None:
     lines = message(path).splitlines()
     assert lines[0] == f"{path} has 10 faults:"
     known_source = (
-        "Known: columns, config, encoding, path, revision, source_language, split, "
+        "Known: columns, config, encoding, path, references, revision, source_language, split, "
         "target_language, target_path, weight."
     )
     assert [line.removeprefix(f"  {path}:") for line in lines[1:-1]] == [
-        '1 task: translaton. Did you mean "translation"? Known: translation.',
+        '1 task: translaton. Did you mean "translation"? Known: text-to-text, translation.',
         "2 model: give either checkpoint or config.",
         f'5 data.train[0].pth: unknown option (value x.po). Did you mean "path"? {known_source}',
         '6 data.train[1].columns.sorce: unknown key sorce. Did you mean "source"? '
@@ -219,10 +220,11 @@ def test_faults_of_overrides() -> None:
         "  override output.name.x=1 output.name: {x: 1}. Expected: text; put it in quotes where "
         "it is meant as text.",
         "  override training.learning_rat=1 training.learning_rat: unknown option (value 1). "
-        'Did you mean "learning_rate"? Known: accumulation, batch_examples, batch_tokens, '
-        "best_metric, device, early_stopping, epochs, evaluate, evaluate_every_steps, "
-        "keep_checkpoints, label_smoothing, learning_rate, max_grad_norm, max_steps, precision, "
-        "save, save_every_steps, schedule, seed, warmup_steps, weight_decay.",
+        'Did you mean "learning_rate"? Known: accumulation, average_checkpoints, batch_examples, '
+        "batch_tokens, best_metric, device, early_stopping, ema, epochs, evaluate, "
+        "evaluate_every_steps, gradient_checkpointing, keep_checkpoints, label_smoothing, "
+        "learning_rate, max_grad_norm, max_steps, precision, r_drop, save, save_every_steps, "
+        "schedule, seed, warmup_steps, weight_decay.",
         "  override training.epochs=0 training.epochs: 0. Expected: greater than 0.",
         ADVICE,
         "Without a recipe file, a first run needs: --task translation --source en --target fr "
@@ -253,7 +255,7 @@ def test_nothing_given_says_what_a_first_run_needs() -> None:
 def test_a_wrong_task_is_blamed_on_its_own_flag() -> None:
     assert message(None, **{**FLAGS, "task": "classification"}) == (
         "The recipe has 1 fault:\n"
-        "  --task task: classification. Known: translation.\n"
+        "  --task task: classification. Known: text-to-text, translation.\n"
         f"{ADVICE}\n"
         f"Without a recipe file, a first run needs: {FIRST_RUN} FILE"
     )
@@ -268,11 +270,11 @@ def test_a_slip_of_the_pen_is_one_fault(tmp_path: Path) -> None:
         f"{path} has 4 faults:\n"
         f"  {path}:1 task.target: missing. Language of the target text, as a code.\n"
         f'  {path}:1 task.souce: unknown option (value en). Did you mean "source"? '
-        "Known: name, source, target.\n"
+        "Known: metrics, name, prefix, source, target.\n"
         f'  {path}:2 modle: unknown option (value some/model). Did you mean "model"? '
         "Known: data, generation, model, output, task, training.\n"
         f'  {path}:3 data.train[0].pth: unknown option (value x.po). Did you mean "path"? '
-        "Known: columns, config, encoding, path, revision, source_language, split, "
+        "Known: columns, config, encoding, path, references, revision, source_language, split, "
         "target_language, target_path, weight.\n"
         f"{ADVICE}"
     )
@@ -345,7 +347,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, name: str, rate: f
     tree = {
         "task": {"name": "translation", "source": "en", "target": name},
         "model": {
-            "config": {"model_type": "marian", name: [1, None, True, rate]},
+            "config": {name: [1, None, True, rate], "model_type": "marian"},
             "vocabulary": {"size": 9},
         },
         "data": {"train": [{"path": name, "columns": {"source": name}}], "train_subset": {"n": 1}},
@@ -368,7 +370,7 @@ def test_translation_recipe_shows_the_defaults() -> None:
     plain = load_recipe(
         None, (), {"source": "en", "target": "fr", "model": "embedded:en-fr", "data": ["x.po"]}
     )
-    explicit = plain.training.model_copy(update={"batch_tokens": 2048})
+    explicit = plain.training.model_copy(update={"batch_tokens": 2048, "best_metric": "chrf"})
     assert recipe == plain.model_copy(update={"training": explicit})
 
 
@@ -393,6 +395,17 @@ def test_chapter_recipe_has_the_chapters_settings() -> None:
     assert (recipe.generation.batch_examples, recipe.data.duplicates) == (64, "keep")
 
 
+def test_options_are_added_to_an_adapter_that_is_named_by_its_kind() -> None:
+    recipe = load_recipe(
+        None,
+        [
+            "task.name=translation", "task.source=en", "task.target=fr", "model=embedded:en-fr",
+            "data.train=strings.po", "model.adapter=dora", "model.adapter.rank=8",
+        ],
+    )  # fmt: skip
+    assert recipe.model.adapter == Adapter(kind="dora", rank=8)
+
+
 def test_copy_never_overwrites(tmp_path: Path) -> None:
     written = copy_recipe("demo", tmp_path)
     assert written == tmp_path / "demo.yaml"
@@ -413,4 +426,97 @@ def test_copy_of_an_unknown_recipe() -> None:
         'There is no ready recipe "dem".\n'
         'Did you mean "demo"? Known: chapter-translation, demo, pretrain-en-fr, translation.\n'
         "See what each does: attuner recipes list"
+    )
+
+
+def test_text_to_text_needs_no_languages() -> None:
+    recipe = load_recipe(
+        None, ("task.prefix='summarize: '",), {"task": "text-to-text", "model": "m", "data": ["x"]}
+    )
+    assert recipe.task.model_dump() == {
+        "name": "text-to-text",
+        "language": "en",
+        "prefix": "summarize: ",
+        "metrics": ["rougeL", "chrf"],
+    }
+    assert recipe.best_metric == "rougeL"
+    assert message(None, "task.source=fr", task="text-to-text", model="m", data=["x"]).splitlines()[
+        1
+    ] == (
+        "  override task.source=fr task.source: unknown option (value fr). There is task.source of "
+        "translation."
+    )
+
+
+def test_column_flags_are_those_of_all_sources() -> None:
+    recipe = load_recipe(
+        None,
+        (),
+        {**FLAGS, "data": ["x.csv", "y.csv"], "source_column": "a", "target_column": "b"},
+    )
+    columns = {"source": "a", "target": "b"}
+    assert [source.columns for source in recipe.data.train] == [columns, columns]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "best"),
+    [
+        ([], "chrf"),
+        (["training.best_metric=loss"], "loss"),
+        (["task.metrics=[ter, bleu]"], "ter"),
+        (["task.metrics=[bleu, chrf, ter]", "training.best_metric=ter"], "ter"),
+    ],
+)
+def test_what_tells_the_best_weights(overrides: list[str], best: str) -> None:
+    assert load_recipe(None, overrides, FLAGS).best_metric == best
+
+
+CODES = "Expected: a language code such as fr, or a list of several."
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "training.best_metric=ter",
+            "training.best_metric is ter, which is not scored. Expected: one of loss, bleu, chrf, "
+            "or add ter to task.metrics.",
+        ),
+        ("task.metrics=[]", "task.metrics: []. Expected: at least 1 item."),
+        ("task.target=[]", f"task.target: []. {CODES}"),
+        ("task.target=[fr, fr]", f"task.target: [fr, fr]. {CODES}"),
+        ("task.target=3", f"task.target: 3. {CODES}"),
+        ("data.mix={share: 0.5}", "data.mix.sources: missing. Where it comes from."),
+    ],
+)
+def test_faults_of_tasks_and_mixes(override: str, said: str) -> None:
+    line = message(None, override, **FLAGS).splitlines()[1].removeprefix(f"  override {override}")
+    assert line.removeprefix(":").strip() == said
+
+
+def test_several_target_languages() -> None:
+    recipe = load_recipe(None, ["task.target=[fr, no]"], FLAGS)
+    assert recipe.task.targets == ("fr", "no")
+    assert load_recipe(None, ["task.target=[fr]"], FLAGS).task.target == "fr"
+
+
+def test_an_empty_key_is_an_unknown_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "task: {name: translation, source: en, target: fr}\nmodel: m\ndata: a.po\n'': 1\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert (
+        str(caught.value)
+        .splitlines()[1]
+        .startswith(f"  {path}:4: unknown option (value 1). Known: data, generation, ")
+    )
+
+
+def test_an_index_of_thousands_of_digits() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(None, [f"data.train[{'9' * 5000}].path=x"])
+    assert str(caught.value).splitlines()[1] == (
+        f"  override data.train[{'9' * 46}...: Expected: section.key=value."
     )

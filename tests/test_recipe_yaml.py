@@ -1,6 +1,7 @@
 """YAML faults, each with its line; nothing but plain data."""
 
 import contextlib
+import math
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,22 @@ def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(RecipeError):
         read_yaml(text, "r.yaml")
+
+
+def test_a_long_text_is_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("training:\n" * 20_000)
+    with pytest.raises(RecipeError) as caught:
+        read_recipe_file(path)
+    assert str(caught.value) == (
+        f"{path}: more than 128 KiB.\n"
+        "A recipe is a short text; the data that it names are in files of their own."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("9" * 5000, math.inf), ("-" + "9" * 5000, -math.inf), ("0x" + "f" * 5000, "0x" + "f" * 5000)],
+)
+def test_numbers_of_thousands_of_digits(text: str, meant: object) -> None:
+    assert plain_scalar(text) == meant

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attuner.errors import UsageError, UserError
+from attuner.errors import ModelError, UsageError, UserError
 
 if TYPE_CHECKING:
     from attuner.console import Display
@@ -94,11 +94,19 @@ ModelArgument = Annotated[
 SourceOption = Annotated[str | None, typer.Option(help="Language of the source text, as a code.")]
 TargetOption = Annotated[str | None, typer.Option(help="Language of the target text, as a code.")]
 TaskOption = Annotated[
-    str | None, typer.Option(help="What to learn, without a recipe file: translation.")
+    str | None,
+    typer.Option(help="What to learn, without a recipe file: translation or text-to-text."),
 ]
 CheckpointOption = Annotated[
     str | None,
     typer.Option("--model", help="Checkpoint: a folder, a Hub id or embedded:en-fr."),
+]
+SourceColumnOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of the source text in a table, or a template."),
+]
+TargetColumnOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column of the target texts in a table.")
 ]
 DataOption = Annotated[
     list[str] | None, typer.Option(help="File, folder, glob, package:NAME, hub:ID; repeatable.")
@@ -189,6 +197,8 @@ def check(
     data: DataOption = None,
     source: SourceOption = None,
     target: TargetOption = None,
+    source_column: SourceColumnOption = None,
+    target_column: TargetColumnOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what training will see, before any training.
@@ -198,7 +208,10 @@ def check(
     from attuner.training.check import check as check_recipe
     from attuner.training.check import to_json
 
-    flags = {"task": task, "model": model, "data": data, "source": source, "target": target}
+    flags = {
+        "task": task, "model": model, "data": data, "source": source, "target": target,
+        "source_column": source_column, "target_column": target_column,
+    }  # fmt: skip
     recipe = _load(arguments, flags)
     with _display(as_json) as display:
         checked = check_recipe(
@@ -211,6 +224,8 @@ def check(
         from attuner.inspection_view import render
 
         render(checked, build_console())
+    if checked.is_refused:
+        raise typer.Exit(ModelError.exit_code)
 
 
 @app.command()
@@ -224,6 +239,8 @@ def train(
     data: DataOption = None,
     source: SourceOption = None,
     target: TargetOption = None,
+    source_column: SourceColumnOption = None,
+    target_column: TargetColumnOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -231,6 +248,7 @@ def train(
     flags = {
         "task": task, "model": model, "data": data,
         "source": source, "target": target, "name": name,
+        "source_column": source_column, "target_column": target_column,
     }  # fmt: skip
     if resume is None:
         _train(_load(arguments, flags), as_json)
@@ -256,12 +274,8 @@ def evaluate(
     ],
     source: SourceOption = None,
     target: TargetOption = None,
-    source_column: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column of the source text in a table.")
-    ] = None,
-    target_column: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column of the references in a table.")
-    ] = None,
+    source_column: SourceColumnOption = None,
+    target_column: TargetColumnOption = None,
     target_path: Annotated[
         str | None, typer.Option(metavar="FILE", help="With a .txt file: its translations.")
     ] = None,
@@ -278,6 +292,10 @@ def evaluate(
     skip_bad_entries: Annotated[
         bool, typer.Option("--skip-bad-entries", help="Count what cannot be read, and go on.")
     ] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="bleu, chrf, ter, rouge1, rouge2, rougeL, ...; repeatable."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, ctranslate2 or transformers.")] = "auto",
     quantization: Annotated[
         str, typer.Option(help="Number format of CTranslate2's weights: float32 or int8.")
@@ -306,6 +324,7 @@ def evaluate(
             split=split,
             encoding=encoding,
             bad_entries="skip" if skip_bad_entries else "fail",
+            metrics=metric or None,
             engine=engine,
             quantization=quantization,
             num_beams=num_beams,
@@ -332,14 +351,26 @@ def translate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")
     ] = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    list_languages: Annotated[
+        bool,
+        typer.Option("--list-languages", help="List the languages that the model tells apart."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Translate a text, a text file or standard input."""
+    """Translate a text, a text file or standard input; or what else the model was tuned for."""
     from attuner.inference.translator import load
-    from attuner.text_streams import output_file, text_batches, write_json
+    from attuner.text_streams import as_one_text, output_file, text_batches, write_json
 
+    if list_languages:
+        _list_languages(model, as_json)
+        return
     batches = text_batches(text, output)
+    translator = load(model, source=source, target=target)
     translator = load(model)
+    if translator.whole_texts:
+        batches = as_one_text(batches)
     with output_file(output) as file:
         for batch in batches:
             for before, after in zip(batch, translator.translate(batch), strict=True):
@@ -348,6 +379,19 @@ def translate(
                 else:
                     file.write(f"{after}\n")
             file.flush()
+
+
+def _list_languages(model: str, as_json: bool) -> None:
+    from attuner.models.codec import load_codec
+    from attuner.models.loading import resolve_model
+
+    languages = sorted(load_codec(resolve_model(model)).languages)
+    if as_json:
+        _print_json({"languages": languages})
+    elif languages:
+        typer.echo("\n".join(languages))
+    else:
+        typer.echo(f"{model} tells no languages apart: it need not be told any.", err=True)
 
 
 @app.command()

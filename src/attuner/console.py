@@ -113,7 +113,8 @@ class Display:
             self._say([score_line(event)])
             return
         if self._metrics is None:
-            self._metrics = [name for name in event.scores if name != "loss"]
+            # Those of single languages would not fit: they are in the lines of the end.
+            self._metrics = [name for name in event.scores if name != "loss" and "/" not in name]
             self._say(["", score_header(self._metrics)])
         self._say([score_row(event, self._metrics)])
 

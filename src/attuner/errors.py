@@ -14,7 +14,14 @@ Everything else is a bug of ours and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_LONGEST_LINE = 1000
+_LINE_END = 300
+# What files hold can end up in a message: controls that would steer the terminal (all but tab and
+# line feed), halves of surrogate pairs, which cannot be written, and what turns the text around.
+_UNSHOWN = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 class UserError(Exception):
@@ -29,10 +36,11 @@ class UserError(Exception):
     exit_code = 1
 
     def __init__(self, happened: str, expected: str = "", remedy: str = "") -> None:
-        self.happened = happened
-        self.expected = expected
-        self.remedy = remedy
-        super().__init__("\n".join(part for part in (happened, expected, remedy) if part))
+        self.happened = shown(happened)
+        self.expected = shown(expected)
+        self.remedy = shown(remedy)
+        parts = (self.happened, self.expected, self.remedy)
+        super().__init__("\n".join(part for part in parts if part))
 
 
 class UsageError(UserError):
@@ -65,6 +73,21 @@ class MissingExtraError(UserError):
             f"{what} needs the optional dependencies of attuner[{extra}].",
             remedy=f'Install them with: pip install "attuner[{extra}]"',
         )
+
+
+def shown(text: str) -> str:
+    r"""A text as a terminal can show it: without control characters, long lines shortened amid.
+
+    >>> print(shown("\x1b[2J caf\ud800"))
+    \x1b[2J caf\ud800
+    """
+    text = _UNSHOWN.sub(lambda found: ascii(found[0])[1:-1], text)
+    return "\n".join(
+        line
+        if len(line) <= _LONGEST_LINE
+        else f"{line[: _LONGEST_LINE - _LINE_END]}...{line[-_LINE_END:]}"
+        for line in text.split("\n")
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -36,6 +36,8 @@ def render(checked: Checked, console: Console) -> None:
         _render_suspicious(checked.inspection, console)
         for trip in checked.inspection.round_trips:
             _render_round_trip(trip, console)
+    if checked.self_check is not None:
+        _say(console, ["", *checked.self_check.lines])
     if checked.cost is not None:
         _say(console, ["", *cost_lines(checked.cost)])
     if checked.num_found is not None:
@@ -86,12 +88,13 @@ def _tokens(line: ShownLine) -> str:
 def _render_data(inspection: Inspection, console: Console) -> None:
     _say(console, data_lines(DataPrepared(inspection.counts, inspection.notes)))
     languages = ", ".join(f"{pair} {n:,}" for pair, n in inspection.languages.items())
+    unit, other = ("texts", "targets") if inspection.whole_texts else ("lines", "translations")
     _say(
         console,
         [
             f"Languages {languages}",
-            f"Learned   {inspection.num_pairs:,} pairs of lines; the source of "
-            f"{inspection.num_ambiguous:,} examples has other translations as well",
+            f"Learned   {inspection.num_pairs:,} pairs of {unit}; the source of "
+            f"{inspection.num_ambiguous:,} examples has other {other} as well",
         ],
     )
 
@@ -108,7 +111,8 @@ def _render_lengths(inspection: Inspection, console: Console) -> None:
         for row in inspection.lengths
     ]
     shares = ["50 %", "90 %", "95 %", "99 %"]
-    titles = ["tokens a line", "lines", "tokens", *shares, "longest", "too long"]
+    unit = "text" if inspection.whole_texts else "line"
+    titles = [f"tokens a {unit}", f"{unit}s", "tokens", *shares, "longest", "too long"]
     _table(console, titles, rows, numbers=range(1, len(titles)))
 
 

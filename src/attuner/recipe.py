@@ -28,15 +28,95 @@ def _shorthand(key: str, section: Any) -> BeforeValidator:
     )
 
 
+def _one_or_several(value: Any) -> Any:
+    """A language code, or a list of different ones."""
+    codes = value if isinstance(value, list) else [value]
+    are_codes = all(isinstance(code, str) for code in codes)
+    if not codes or not are_codes or len(set(codes)) < len(codes):
+        seen = f"[{', '.join(map(str, codes))}]" if isinstance(value, list) else value
+        raise ValueError(f"{seen}. Expected: a language code such as fr, or a list of several")
+    return codes[0] if len(codes) == 1 else codes
+
+
+TextMetric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match", "token_f1"]
+TextMetrics = Annotated[list[TextMetric], Field(min_length=1)]
+BestMetric = Literal["loss", TextMetric]
+
+
 class TranslationTask(Section):
-    """Translate text from one language into another."""
+    """Translate text from one language into another, or into several, line by line."""
 
     name: Literal["translation"] = "translation"
     """What the model is to learn."""
     source: str
     """Language of the source text, as a code: `en`, `pt-BR`, `zh-Hans`."""
-    target: str
-    """Language of the target text, as a code."""
+    target: Annotated[str | list[str], BeforeValidator(_one_or_several)]
+    """Language of the target text, as a code. Several languages as a list of codes."""
+    prefix: str | None = None
+    """Text put before each source when the model reads it; "" for none. Where not given, what the
+    checkpoint's family was trained with: T5's `translate English to French: `, nothing
+    elsewhere."""
+    metrics: TextMetrics = ["bleu", "chrf"]
+    """What the translations are scored by."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All target languages."""
+        return (self.target,) if isinstance(self.target, str) else tuple(self.target)
+
+    @property
+    def told_languages(self) -> tuple[str, str]:
+        """The languages that a checkpoint is told before it is told those of an example."""
+        return self.source, self.targets[0]
+
+    @property
+    def whole_texts(self) -> bool:
+        """Whether a text is taken as a whole: no, line by line."""
+        return False
+
+    @property
+    def best_metric(self) -> str:
+        """What tells the best weights where the recipe does not say."""
+        return "chrf" if "chrf" in self.metrics else self.metrics[0]
+
+
+class TextToTextTask(Section):
+    """Any text from any other, taken whole: summaries, style, answers to questions."""
+
+    name: Literal["text-to-text"] = "text-to-text"
+    """What the model is to learn."""
+    language: str = "en"
+    """Language of the texts, as a code: it says to the metrics what a word is, and to checkpoints
+    of many languages which one is meant."""
+    prefix: str = ""
+    """Text that is put before each source text when the model reads it, such as `"summarize: "`."""
+    metrics: TextMetrics = ["rougeL", "chrf"]
+    """What the outputs are scored by; ROUGE needs `attuner[rouge]`."""
+
+    @property
+    def source(self) -> str:
+        """The source language: none that a model or a file is asked for."""
+        return ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target languages: none that a model or a file is asked for."""
+        return ("",)
+
+    @property
+    def told_languages(self) -> tuple[str, str]:
+        """The languages that a checkpoint is told: its own text's, on either side."""
+        return self.language, self.language
+
+    @property
+    def whole_texts(self) -> bool:
+        """Whether a text is taken as a whole, line breaks included: yes."""
+        return True
+
+    @property
+    def best_metric(self) -> str:
+        """What tells the best weights where the recipe does not say."""
+        return self.metrics[0]
 
 
 class ClassificationTask(Section):
@@ -72,7 +152,7 @@ class ClassificationTask(Section):
         return self
 
 
-Task = Annotated[TranslationTask, Field(discriminator="name")]
+Task = Annotated[TranslationTask | TextToTextTask, Field(discriminator="name")]
 
 
 class Vocabulary(Section):
@@ -93,6 +173,36 @@ class Vocabulary(Section):
     that look alike, such as no-break and plain spaces, or `…` and `...`."""
 
 
+class Adapter(Section):
+    """Few weights trained instead of the model's own, which stay as they are."""
+
+    kind: Literal["lora", "dora", "ia3"] = "lora"
+    """`lora`: two thin matrices beside each weight. `dora`: its direction by LoRA, its length on
+    its own. `ia3`: factors of keys, values and feed-forward activations, fewest of all."""
+    rank: Annotated[int, Field(gt=0)] = 16
+    """Rank of the change of a weight."""
+    alpha: Annotated[float, Field(gt=0)] = 32
+    """The change is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a layer's input that is dropped on the adapter's way."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead, for high ranks."""
+    targets: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names of the linear layers that it is put on, such as `[q_proj, v_proj]`; those of attention
+    and feed-forward where not given."""
+    save: Literal["merged", "separate"] = "merged"
+    """What is delivered. `merged`: a model folder like any other. `separate`: the adapter alone,
+    of a few megabytes, which needs the checkpoint that it was trained on."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Adapter:
+        of_lora = ("rank", "alpha", "dropout", "rslora")  # a run's recipe has defaults written out
+        given = [key for key in of_lora if getattr(self, key) != Adapter.model_fields[key].default]
+        if self.kind == "ia3" and given:
+            raise ValueError(f"kind: ia3 has no {' and no '.join(given)}")
+        return self
+
+
 class Model(Section):
     """The model to start from: a checkpoint, or a configuration for training from scratch."""
 
@@ -111,11 +221,23 @@ class Model(Section):
     """With `config`, instead of a vocabulary: the folder or Hub id whose tokenizer is used."""
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Dropout while tuning, as a share of activations; the checkpoint's own where not given."""
+    self_check: Literal["fail", "warn", "skip"] = "fail"
+    """What happens where a checkpoint seems damaged before tuning: stop (`fail`), or say so and go
+    on (`warn`). What is only suspicious is said either way; `skip` does not look."""
+    adapter: Annotated[Adapter, _shorthand("kind", Adapter)] | None = None
+    """Train an adapter instead of the checkpoint's own weights. A bare string is its kind."""
+    freeze: list[Literal["embeddings", "encoder", "decoder"]] = []
+    """Parts of the checkpoint that are not trained. Where the output layer shares the weights of
+    the embeddings, it is frozen with them."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
         if (self.checkpoint is None) == (self.config is None):
             raise ValueError("give either checkpoint or config")
+        if self.adapter is not None and self.freeze:
+            raise ValueError("adapter freezes all of the checkpoint: leave freeze out")
+        if self.config is not None and (self.adapter is not None or self.freeze):
+            raise ValueError("adapter and freeze go with checkpoint: random weights have to learn")
         if self.config is None:
             if self.tokenizer is not None or self.vocabulary is not None:
                 raise ValueError("tokenizer and vocabulary go with config, not with checkpoint")
@@ -144,8 +266,12 @@ class Source(Section):
     split: str = "train"
     """Split of a Hub data set."""
     columns: dict[Literal["source", "target"], str] = {}
-    """Names of the columns of a table, as `{source: english, target: french}`. Where not given:
-    columns named as the languages, `source` and `target`, or the Hub's `translation` column."""
+    """Names of the columns of a table, as `{source: english, target: french}`, or a template over
+    several: `{source: "question: {question} context: {context}", target: answer}`. A column of
+    lists gives several references. Where not given: columns named as the languages, `source` and
+    `target`, or the Hub's `translation` column."""
+    references: list[str] = []
+    """Further columns of a table with target texts: what is scored may come near to any of them."""
     encoding: str = "utf-8"
     """Character encoding of text files that do not declare their own."""
     source_language: str | None = None
@@ -193,6 +319,17 @@ class Subset(Section):
     """Seed of the shuffle."""
 
 
+class Mix(Section):
+    """General text that is mixed into training, so that the model does not forget it."""
+
+    sources: Annotated[Sources, Field(min_length=1)]
+    """Where it comes from. It is never split, validated or tested; what has the source text of a
+    validation or test example is left out."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Its share of the examples that an epoch sees, whatever their number: of more than enough,
+    each epoch sees others."""
+
+
 class Data(Section):
     """What is learned from, what is held out, what is left out."""
 
@@ -204,6 +341,11 @@ class Data(Section):
     """Sources for the final scores."""
     split: Split = Split()
     """How examples are divided where no explicit files are given."""
+    mix: Mix | None = None
+    """General text that is mixed into training, so that the model does not forget it."""
+    temperature: Annotated[float, Field(ge=1)] = 1.0
+    """With several target languages: how evenly they are seen. A language with `n` of the examples
+    is drawn in proportion to `n^(1/temperature)`: 1 leaves the proportions, 5 nearly evens them."""
     train_subset: Subset | None = None
     """Train on so many examples only."""
     evaluation_subset: Subset | None = None
@@ -232,6 +374,14 @@ class EarlyStopping(Section):
     """Smallest gain that counts as better, in the metric's unit."""
 
 
+class Ema(Section):
+    """A running mean of the weights, which is what is evaluated and delivered."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Share of the mean that an update leaves: 0.999 is a mean over about the last 1000 updates.
+    In the first ones less is left, by (1 + step) / (10 + step), so that the start is forgotten."""
+
+
 class Training(Section):
     """The loop."""
 
@@ -258,6 +408,18 @@ class Training(Section):
     """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target's probability that is spread over the vocabulary."""
+    r_drop: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of R-Drop: each example goes through dropout twice, and what the two outputs differ
+    by (their symmetric Kullback-Leibler divergence) is added to the loss. 0 is without; 1 to 5 are
+    usual. An update takes twice as long."""
+    gradient_checkpointing: bool = False
+    """Compute each layer's activations again for the backward pass, rather than keep them: less
+    memory, a third more time, the same result."""
+    ema: Ema | None = None
+    """Evaluate and deliver a running mean of the weights; `{}` for its defaults."""
+    average_checkpoints: Annotated[int, Field(gt=1)] | None = None
+    """After training, try the mean of so many last checkpoints: it is delivered if it scores better
+    on the validation examples than the best weights do."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the matrix products. `auto`: bf16 where the device is fast at it, fp32
     elsewhere. Weights and optimizer are always kept in fp32; on a processor, what is computed in
@@ -274,8 +436,9 @@ class Training(Section):
     """With `save: steps`: updates between two checkpoints."""
     keep_checkpoints: Annotated[int, Field(gt=0)] = 3
     """Number of latest checkpoints to keep; the best is always kept."""
-    best_metric: Literal["loss", "bleu", "chrf"] = "chrf"
-    """The validation score that tells which weights are the best, and are delivered."""
+    best_metric: BestMetric | None = None
+    """The validation score that tells which weights are the best, and are delivered: `loss` or one
+    of the task's metrics. Where not given: chrF for translation, else the task's first metric."""
     early_stopping: EarlyStopping | None = None
     """Stop when `best_metric` no longer gets better."""
     seed: int = 42
@@ -292,6 +455,14 @@ class Training(Section):
                 raise ValueError(f"{what}: steps and {what}_every_steps go together")
         if self.early_stopping is not None and self.evaluate == "none":
             raise ValueError("early_stopping needs evaluate: epoch or evaluate: steps")
+        if self.average_checkpoints is not None:
+            if self.ema is not None:
+                raise ValueError("give either ema or average_checkpoints: one mean is enough")
+            if self.average_checkpoints > self.keep_checkpoints:
+                raise ValueError(
+                    f"average_checkpoints: {self.average_checkpoints} needs as many: set "
+                    f"keep_checkpoints: {self.average_checkpoints}"
+                )
         return self
 
 
@@ -341,3 +512,23 @@ class Recipe(Section):
     """How translations are generated when the model is scored and used."""
     output: Output = Output()
     """Where the run goes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        known, best = ["loss", *self.task.metrics], self.training.best_metric
+        if best is not None and best not in known:
+            raise ValueError(
+                f"training.best_metric is {best}, which is not scored. Expected: one of "
+                f"{', '.join(known)}, or add {best} to task.metrics"
+            )
+        if self.training.r_drop and self.model.dropout == 0:
+            raise ValueError(
+                "training.r_drop needs dropout, by which two outputs differ: set model.dropout "
+                "above 0, such as 0.1"
+            )
+        return self
+
+    @property
+    def best_metric(self) -> str:
+        """The validation score that tells which weights are the best."""
+        return self.training.best_metric or self.task.best_metric

@@ -130,7 +130,9 @@ def _without_misspelt(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
 def _meant(name: str, known: Sequence[str]) -> str:
     """The option that an unknown name means: of that very name in another section, or alike."""
     elsewhere = [
-        f"{path}.{name}" for path, section in recipe_sections() if name in section.model_fields
+        f"{path}.{name}" + (f" of {tag_of(section)}" if tag_of(section) else "")
+        for path, section in recipe_sections()
+        if name in section.model_fields
     ]
     if elsewhere:
         return f"There is {' and '.join(elsewhere)}."
@@ -163,7 +165,7 @@ def _resolve(
     inner: tuple[type[BaseModel], ...] = (Recipe,)
     location: list[str | int] = []
     for part in loc:
-        tagged = tuple(section for section in inner if _tag(section) == part)
+        tagged = tuple(section for section in inner if tag_of(section) == part)
         if part == "[key]":
             continue
         if isinstance(part, int):
@@ -178,7 +180,7 @@ def _resolve(
     return tuple(location), holders, inner
 
 
-def _tag(section: type[BaseModel]) -> str:
+def tag_of(section: type[BaseModel]) -> str:
     """The discriminator of a task's section, which pydantic puts into locations; else ""."""
     field = section.model_fields.get("name")
     return str(field.default) if field and get_origin(field.annotation) is Literal else ""
@@ -188,7 +190,7 @@ def recipe_sections() -> list[tuple[str, type[BaseModel]]]:
     """Every section of the recipe, once, with the path under which it is first met.
 
     >>> [path for path, _ in recipe_sections()][:5]
-    ['', 'task', 'model', 'model.vocabulary', 'data']
+    ['', 'task', 'model', 'model.vocabulary', 'model.adapter']
     """
     found: dict[type[BaseModel], str] = {}
 

@@ -33,7 +33,7 @@ _FLAGS: dict[str, Location] = {
 }
 _FIRST_RUN = "--task translation --source en --target fr --model ID --data"
 _OVERRIDE = re.compile(
-    r"(?P<key>[A-Za-z_][\w-]*(?:\[\d+\]|\.[A-Za-z_][\w-]*)*)=(?P<value>.*)", re.S
+    r"(?P<key>[A-Za-z_][\w-]*(?:\[\d{1,6}\]|\.[A-Za-z_][\w-]*)*)=(?P<value>.*)", re.S
 )
 _KEY_PART = re.compile(r"\[(\d+)\]|([A-Za-z_][\w-]*)")
 
@@ -51,7 +51,8 @@ def load_recipe(
             `data.train[0].path=x.po`, `data.columns={source: en}`. A bare value for a section
             sets its main key and keeps the others: `model=ID`, `data=x.po`. Only what a
             checkpoint excludes goes: configuration, tokenizer, vocabulary.
-        flags: `task`, `source`, `target`, `model`, `data`, `name`; None means not given.
+        flags: `task`, `source`, `target`, `model`, `data`, `name`, and `source_column` and
+            `target_column`, which are those of all training sources; None means not given.
 
     Raises:
         RecipeError: The file cannot be read, or the recipe has faults: all of them are named.
@@ -133,11 +134,22 @@ def _apply_flags(
     given = {flag: value for flag, value in flags.items() if value not in (None, [], ())}
     if {"source", "target"} & set(given) and "task" not in tree:
         given.setdefault("task", "translation")
+    columns = {side: given.pop(f"{side}_column", None) for side in ("source", "target")}
     faults = []
     for flag, value in given.items():
         value = list(value) if isinstance(value, tuple) else value
         fault = _assign(tree, origins, _FLAGS[flag], value, f"--{flag}")
         faults += [fault] if fault else []
+    _write_out_shorthands(tree)
+    data = tree.get("data")
+    sources = data.get("train") if isinstance(data, dict) else None
+    for side, column in columns.items():
+        if column is None:
+            continue
+        for index in range(len(sources) if isinstance(sources, list) else 0):
+            place = ("data", "train", index, "columns", side)
+            fault = _assign(tree, origins, place, column, f"--{side}-column")
+            faults += [fault] if fault else []
     return faults
 
 
@@ -224,8 +236,12 @@ def _write_out_shorthands(tree: dict[str, Any]) -> None:
         if isinstance(tree.get(section), str | list):
             tree[section] = {key: tree[section]}
     data = tree.get("data")
-    for split in ("train", "validation", "test"):
-        if isinstance(data, dict) and isinstance(data.get(split), str | dict):
-            data[split] = [data[split]]
-        if isinstance(data, dict) and isinstance(data.get(split), list):
-            data[split] = [{"path": s} if isinstance(s, str) else s for s in data[split]]
+    if not isinstance(data, dict):
+        return
+    for holder, key in (
+        (data, "train"), (data, "validation"), (data, "test"), (data.get("mix"), "sources"),
+    ):  # fmt: skip
+        if isinstance(holder, dict) and isinstance(holder.get(key), str | dict):
+            holder[key] = [holder[key]]
+        if isinstance(holder, dict) and isinstance(holder.get(key), list):
+            holder[key] = [{"path": s} if isinstance(s, str) else s for s in holder[key]]

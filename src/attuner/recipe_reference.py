@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from attuner.recipe_faults import recipe_sections
+from attuner.recipe_faults import recipe_sections, tag_of
 
 _HEAD = """# Recipe reference
 
@@ -43,6 +43,8 @@ def reference_page() -> str:
 def _section_text(section: type[BaseModel], path: str) -> str:
     rows = "".join(_row(name, field) for name, field in section.model_fields.items())
     title = f"`{path}`" if path else "The whole"
+    if tag_of(section):
+        title += f" with `name: {tag_of(section)}`"
     words = " ".join((section.__doc__ or "").split())
     table = f"| option | value | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
     return f"\n## {title}\n\n{words}\n\n{table}"
@@ -62,6 +64,10 @@ def _default(field: FieldInfo) -> str:
         return "none"
     if isinstance(default, BaseModel):
         return "see below"
+    if isinstance(default, list):
+        return f"`[{', '.join(default)}]`"
+    if default == "":
+        return '`""`'
     return f"`{default}`"
 
 

@@ -19,12 +19,14 @@ Location = tuple[str | int, ...]
 
 _PLAIN_DATA = "A recipe is plain data: keys, values, lists."
 _DEEPEST = 50  # beyond it, ruamel's time grows with the square of the depth
+_LONGEST = 128 * 2**10  # characters; ruamel reads some 100,000 a second
 _DEPTH_CHANGES = {
     **dict.fromkeys(("SequenceStartEvent", "MappingStartEvent"), 1),
     **dict.fromkeys(("SequenceEndEvent", "MappingEndEvent"), -1),
 }
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_OCTAL_OR_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+# Longer ones are floats, or text: Python refuses to convert thousands of digits.
+_INTEGER = re.compile(r"[-+]?[0-9]{1,100}")
+_OCTAL_OR_HEX = re.compile(r"0o[0-7]{1,100}|0x[0-9a-fA-F]{1,80}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _WORDS = {
@@ -66,13 +68,18 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
         its line, counted from 1.
 
     Raises:
-        RecipeError: A syntax error, a key given twice, an anchor, alias or tag.
+        RecipeError: A syntax error, a key given twice, an anchor, alias or tag, too long a text.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
     from ruamel.yaml.reader import ReaderError
 
     lines: dict[Location, int] = {}
+    if len(text) > _LONGEST:
+        raise RecipeError(
+            f"{name}: more than {_LONGEST // 2**10} KiB.",
+            "A recipe is a short text; the data that it names are in files of their own.",
+        )
     try:
         depth = 0
         for event in YAML(typ="safe", pure=True).parse(io.StringIO(text)):
@@ -103,7 +110,8 @@ def read_recipe_file(path: Path) -> tuple[Any, dict[Location, int]]:
     if path.is_dir():
         raise RecipeError(f"{path} is a folder.", "A recipe is a YAML file.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as opened:  # one byte too many is enough to refuse it
+            text = opened.read(4 * _LONGEST + 1).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]

@@ -80,6 +80,15 @@ def _grouped(lines: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
+def as_one_text(batches: Iterable[list[str]]) -> Iterator[list[str]]:
+    r"""All lines as one text, for a model that takes texts whole.
+
+    >>> list(as_one_text([["a", ""], ["b"]]))
+    [['a\n\nb']]
+    """
+    yield ["\n".join(line for batch in batches for line in batch)]
+
+
 def text_batches(argument: str | None, output: Path | None = None) -> Iterator[list[str]]:
     """What `attuner translate MODEL ARGUMENT` is to translate.
 

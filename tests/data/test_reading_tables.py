@@ -226,8 +226,9 @@ def test_broken_utf16_names_the_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-99", "base64", "rot13", "idna", "", "a\0b"])
 def test_unknown_encoding(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path / "a.csv", "en,fr\n")
+    shown = encoding.replace("\0", "\\x00")
     assert error_of(path, encoding=encoding) == (
-        f'encoding "{encoding}" is unknown.\n'
+        f'encoding "{shown}" is unknown.\n'
         "Known are Python's text encodings: utf-8, utf-16, cp1252, iso-8859-15, shift_jis ...\n"
         "Set encoding to one of them."
     )

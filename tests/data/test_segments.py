@@ -42,3 +42,10 @@ def test_lines_are_paired_only_where_both_sides_have_as_many() -> None:
 def test_a_single_line_is_paired_as_segment_cuts_it() -> None:
     for text in (" a ", "\u2028a\x0bb\x85", "\ta\u00a0", "a\r", "\na"):
         assert list(paired_lines(text, "c")) == [(*segment(text).lines, "c")]
+
+
+def test_whole_texts_are_one_piece() -> None:
+    assert list(paired_lines(" a\n\nb ", "c\n", whole=True)) == [("a\n\nb", "c")]
+    assert list(paired_lines("a", " ", whole=True)) == []
+    assert segment("a\nb", whole=True).join(["c"]) == "c"
+    assert segment(" \n", whole=True).join([]) == " \n"

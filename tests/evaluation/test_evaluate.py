@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from attuner.data.units import Address, Example
-from attuner.errors import UsageError
+from attuner.errors import MissingExtraError, UsageError
 from attuner.evaluation.evaluate import evaluate
 from attuner.evaluation.metrics import METRICS
 from attuner.inference.engine import Hypothesis
@@ -51,12 +52,67 @@ def test_an_unknown_metric() -> None:
     with pytest.raises(UsageError) as caught:
         evaluate(Echo(), [example("a", "b")], metrics=["blue"])
     assert str(caught.value) == (
-        'There is no metric "blue".\nDid you mean "bleu"? Known: bleu, chrf, ter.'
+        'There is no metric "blue".\nDid you mean "bleu"? '
+        "Known: bleu, chrf, exact_match, rouge1, rouge2, rougeL, ter, token_f1."
     )
 
 
-def test_what_cannot_be_one_score() -> None:
-    with pytest.raises(ValueError, match="0 examples"):
+def test_nothing_to_score() -> None:
+    with pytest.raises(ValueError, match="no examples to score"):
         evaluate(Echo(), [])
-    with pytest.raises(ValueError, match=r"2 examples with target languages \['de', 'fr'\]"):
-        evaluate(Echo(), [example("a", "b"), example("a", "b", target="de")])
+
+
+def test_each_target_language_is_translated_and_scored_for_itself() -> None:
+    told: list[tuple[list[str], object, object]] = []
+
+    class Polyglot(Echo):
+        def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
+            told.append((list(lines), options["source"], options["target"]))
+            return super().generate(lines)
+
+    examples = [
+        example("打开一个文件", "打开一个文档", target="zh-Hans"),
+        example("Ouvrir le fichier", "Ouvrir le fichier"),
+        example("打开文件", "打开文件", target="zh-Hans"),
+    ]
+    made = evaluate(Polyglot(), examples, metrics=["bleu", "chrf"])
+    assert told == [
+        (["Ouvrir le fichier"], "en", "fr"),
+        (["打开一个文件", "打开文件"], "en", "zh-Hans"),
+    ]
+    assert made.predictions == [e.source for e in examples]
+    french = METRICS["bleu"](["Ouvrir le fichier"], [["Ouvrir le fichier"]], "fr")
+    chinese = METRICS["bleu"](
+        ["打开一个文件", "打开文件"], [["打开一个文档"], ["打开文件"]], "zh-Hans"
+    )
+    assert list(made.scores) == [
+        "bleu", "bleu/fr", "bleu/zh-Hans", "chrf", "chrf/fr", "chrf/zh-Hans",
+    ]  # fmt: skip
+    assert made.scores["bleu/fr"] == french.value
+    assert made.scores["bleu/zh-Hans"] == chinese.value
+    assert made.scores["bleu"] == (french.value + chinese.value) / 2
+    assert made.signatures["bleu"] == "mean of bleu/fr, bleu/zh-Hans"
+    assert "tok:zh" in made.signatures["bleu/zh-Hans"]
+    assert made.per_example["bleu"][0] == chinese.per_example[0]
+    assert made.per_example["bleu"][1] == french.per_example[0]
+
+
+def test_a_task_without_languages_tells_the_model_of_none() -> None:
+    class Monoglot(Echo):
+        def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
+            assert not {"source", "target"} & set(options)
+            return super().generate(lines)
+
+    asked = Example("the answer", ("Answer.",), "", "en", Address("a.jsonl", "1"))
+    made = evaluate(Monoglot(), [asked], metrics=["exact_match"])
+    assert made.scores == {"exact_match": 100.0}
+
+
+def test_a_metric_whose_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
+    with pytest.raises(MissingExtraError) as caught:
+        evaluate(Echo(), [example("a", "b")], metrics=["chrf", "rougeL"])
+    assert str(caught.value) == (
+        "ROUGE needs the optional dependencies of attuner[rouge].\n"
+        'Install them with: pip install "attuner[rouge]"'
+    )

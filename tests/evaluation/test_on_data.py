@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from attuner.errors import DataError, UsageError
-from attuner.evaluation.on_data import evaluate_data, model_languages
+from attuner.evaluation.on_data import evaluate_data
 from attuner.inference import translator
 from attuner.inference.translator import Translator
 from attuner.models import loading
+from attuner.models.usage import folder_languages
 
 
 class Parrot:
@@ -33,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_languages_of_the_model(folder: Path) -> None:
     settings = {"source_lang": "en", "target_lang": "fr"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert model_languages(folder) == ("en", "fr")
+    assert folder_languages(folder) == ("en", "fr")
     found = evaluate_data("model", str(folder / "pairs.csv"))
     assert found.predictions == ["Fichier"] * 3  # duplicates count, as they stand in the file
     assert 0 < found.scores["chrf"] < 100

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PAIRS
+from pairs import PAIRS
 
 from attuner.errors import ModelError
 from attuner.inference.ctranslate2_engine import CTranslate2Engine, engine_from_model

@@ -19,6 +19,7 @@ from attuner.inference.engine import Hypothesis
 from attuner.inference.settings import GenerationSettings, read_settings
 from attuner.inference.transformers_engine import TransformersEngine
 from attuner.inference.translator import Translator, choose_engine, load
+from attuner.models.usage import Usage, write_usage
 
 
 class Shouting:
@@ -49,6 +50,28 @@ def test_white_space_and_line_breaks_are_put_back() -> None:
     made = Translator(engine).translate(texts)
     assert made == [" OPEN \n\n\tCLOSE\r\n", "", "   ", "\n", "CLOSE", "OPEN"]
     assert sorted(engine.lines) == ["close", "open"]  # each distinct line once
+
+
+def test_whole_texts_are_never_cut_and_what_is_made_of_them_stands_alone() -> None:
+    engine = Shouting()
+    translator = Translator(engine, whole_texts=True)
+    made = translator.translate([" open\n\nclose \n", "close", "  "])
+    assert made == ["OPEN\n\nCLOSE", "CLOSE", "  "]
+    assert engine.lines == ["open\n\nclose", "close"]
+
+
+def test_a_model_that_learned_long_texts_is_given_them() -> None:
+    engine = Shouting()
+    Translator(engine, max_source_tokens=1024).translate("a", num_beams=1)
+    assert engine.options[0]["max_source_tokens"] == 1024
+
+
+def test_languages_are_told_to_the_engine_where_given() -> None:
+    engine = Shouting()
+    Translator(engine).translate("a", source="en", target="fr", num_beams=1)
+    assert engine.options == [
+        {"source": "en", "target": "fr", "num_beams": 1, "max_new_tokens": 128}
+    ]
 
 
 @given(st.text())
@@ -91,6 +114,17 @@ def test_load_a_folder_and_a_run(marian: Path, cache: Path, tmp_path: Path) -> N
     reference = load(str(run), engine="transformers")
     assert isinstance(reference.engine, TransformersEngine)
     assert reference.translate("Open the file") == "Ouvrir le fichier"
+
+
+@pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
+def test_a_folder_says_how_it_wants_to_be_used(
+    marian: Path, cache: Path, tmp_path: Path, engine: str
+) -> None:
+    folder = tmp_path / "tuned"
+    shutil.copytree(marian, folder)
+    write_usage(folder, Usage(prefix="Open ", whole_texts=True))
+    translator = load(folder, engine=engine)
+    assert translator.translate(" the\nfile ") == "Ouvrir le fichier"
 
 
 def test_a_family_that_ctranslate2_lacks_goes_to_transformers(

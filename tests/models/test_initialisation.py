@@ -15,7 +15,7 @@ IDS = {"pad_token_id": PAD, "eos_token_id": 0}
 
 
 def new(family: str, **settings: Any) -> Any:
-    return new_seq2seq({"model_type": family, **FAMILIES[family], **IDS, **settings}, seed=1)
+    return new_seq2seq({**FAMILIES[family], **IDS, **settings}, seed=1)
 
 
 def test_marian_s_weights_are_those_of_the_paper() -> None:
@@ -47,7 +47,7 @@ def test_marian_generates_as_published_checkpoints_do() -> None:
 @pytest.mark.parametrize("family", ["bart", "t5"])
 def test_other_families_keep_the_weights_of_transformers(family: str) -> None:
     torch.manual_seed(1)
-    config = AutoConfig.for_model(family, **FAMILIES[family], **IDS)
+    config = AutoConfig.for_model(**FAMILIES[family], **IDS)
     theirs = AutoModelForSeq2SeqLM.from_config(config).state_dict()
     ours = new(family).state_dict()
     assert all(torch.equal(tensor, ours[name]) for name, tensor in theirs.items())

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from attuner.errors import ModelError
-from attuner.evaluation.on_data import model_languages
 from attuner.inference.settings import read_settings
 from attuner.inference.translator import load
 from attuner.models.json_files import read_json_object
 from attuner.models.loading import load_seq2seq, model_type, resolve_model
+from attuner.models.usage import folder_languages
 
 BROKEN = (
     "{file}: not readable as JSON: Expecting property name enclosed in double quotes: "
@@ -46,7 +46,7 @@ def test_a_model_with_a_broken_configuration(
 
 @pytest.mark.parametrize(("content", "said"), [("{", BROKEN), ("[]", NO_OBJECT)])
 @pytest.mark.parametrize(
-    ("name", "use"), [("config.json", model_type), ("tokenizer_config.json", model_languages)]
+    ("name", "use"), [("config.json", model_type), ("tokenizer_config.json", folder_languages)]
 )
 def test_what_reads_a_single_file(
     tmp_path: Path, name: str, use: object, content: str, said: str

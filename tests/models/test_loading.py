@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from plain import plain_loss
 from safetensors.torch import load_file, save_file
+from tiny import FAMILIES, tiny_features, tiny_model
 
 from attuner.errors import ModelError
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model, save_model
@@ -32,6 +35,17 @@ def test_half_precision_weights_become_fp32_masters(copy: Path) -> None:
     assert torch.equal(dict(model.named_parameters())[name], stored[name].float())
     save_model(model, copy, copy / "saved")
     assert load_file(copy / "saved/model.safetensors")[name].dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_model_computes_the_same(family: str, copy: Path) -> None:
+    """Above all those whose embeddings are not tied, or whose outputs are scaled."""
+    model = tiny_model(family)
+    save_model(model, copy, copy / "saved")
+    saved = load_seq2seq(copy / "saved")
+    features, rows = tiny_features(), np.arange(40)
+
+    assert plain_loss(saved, features, rows).item() == plain_loss(model, features, rows).item()
 
 
 def test_missing_weights_are_named(copy: Path) -> None:

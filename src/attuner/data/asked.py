@@ -13,19 +13,25 @@ from attuner.errors import DataError
 _SHOWN = 10
 
 
-def recipe_options(place: str = "data.train[0]") -> dict[str, str]:
+def recipe_options(
+    place: str = "data.train[0]", *, source_of: str = "task", target_of: str = "task"
+) -> dict[str, str]:
     """How each option that messages advise is typed in a recipe; `{}` stands for the value.
 
     Args:
         place: The source in the recipe, such as `data.validation[0]`.
+        source_of: Which section has the source language: `task`, or `data` for each source's own.
+        target_of: Likewise the target language.
 
     >>> recipe_options("data.test[1]")["encoding"].format("cp1252")
     'data.test[1].encoding=cp1252'
     """
     own = ("target_path", "config", "revision", "split", "encoding")
     return {
-        "source": "task.source={}",
-        "target": "task.target={}",
+        **{
+            side: f"task.{side}={{}}" if section == "task" else f"{place}.{side}_language={{}}"
+            for side, section in (("source", source_of), ("target", target_of))
+        },
         "bad_entries": "data.bad_entries={}",
         **{name: f"task.{name}={{}}" for name in ("text", "text_pair", "label")},
         **{f"{side}_column": f"{place}.columns.{side}={{}}" for side in ("source", "target")},
@@ -103,6 +109,9 @@ class Asked:
         faults: Where bad entries go.
         options: How the options that messages advise are typed: see `recipe_options`.
         columns_found: Where readers of tables note the columns that they took, by file.
+        one_of_targets: All target languages of the task, where the file is to say which of its
+            texts are in `target_language`; empty where all are.
+        references: Further columns of a table with target texts.
     """
 
     source_language: str
@@ -113,6 +122,8 @@ class Asked:
     faults: Faults = field(default_factory=Faults)
     options: Mapping[str, str] = field(default_factory=recipe_options)
     columns_found: dict[str, str] = field(default_factory=dict)
+    one_of_targets: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
     def typed(self, option: str, value: str) -> str:
         """What to type to give an option a value: `data.train[0].encoding=cp1252`."""
@@ -121,6 +132,21 @@ class Asked:
     def language_of(self, side: str) -> str:
         """The language code of a side, `source` or `target`."""
         return self.source_language if side == "source" else self.target_language
+
+    def require_one_target(self, file: str) -> None:
+        """Refuse a file that does not say which of several target languages it is in.
+
+        Raises:
+            DataError: The task has several, and the recipe's source names none.
+        """
+        if self.one_of_targets:
+            raise DataError(
+                f"{file}: which of the target languages {', '.join(self.one_of_targets)} it holds "
+                "is not said.",
+                "With several target languages, a source names its own, unless it is TMX or a "
+                "table with a column for each.",
+                f"Name it: {self.typed('target', self.one_of_targets[0])}",
+            )
 
     @property
     def set_encoding(self) -> str:
@@ -140,7 +166,7 @@ class Asked:
         state: State = "translated",
     ) -> Unit | None:
         """A unit in the asked languages, or None (and a bad entry) where a text is unusable."""
-        for text in (source, *targets):
+        for text in (source, *targets, address.unit, address.context):
             fault = text_fault(text)
             if fault is not None:
                 reason, what = fault

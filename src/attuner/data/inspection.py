@@ -21,7 +21,7 @@ from attuner.data.characters import (
 )
 from attuner.data.features import Ints
 from attuner.data.leaks import Leak, find_leaks
-from attuner.data.preparation import PARTS, Prepared, training_pairs
+from attuner.data.preparation import PARTS, Prepared
 from attuner.data.segments import segment
 from attuner.data.splitting import normalised
 from attuner.data.suspicion import Suspicion, find_suspicious
@@ -82,12 +82,13 @@ class Inspection:
         counts: As `Prepared.counts`.
         notes: As `Prepared.notes`.
         languages: Examples of each pair of languages, such as `en → fr`.
-        num_pairs: Pairs of lines to learn from.
+        num_pairs: Pairs of lines, or of whole texts, to learn from.
         num_ambiguous: Training examples whose source text, normalised, has another target too.
         leaks: Texts both learned from and scored on.
         lengths: Token lengths by part and side.
         suspicious: Pairs that may be wrong, of all parts.
         round_trips: Losses in the tokenizer, by side.
+        whole_texts: Whether a "line" of the above is a whole text.
     """
 
     counts: dict[str, dict[str, int]]
@@ -99,6 +100,7 @@ class Inspection:
     lengths: tuple[Lengths, ...]
     suspicious: tuple[Suspicion, ...]
     round_trips: tuple[RoundTrip, ...]
+    whole_texts: bool = False
 
 
 def inspect(
@@ -110,6 +112,7 @@ def inspect(
     unk_token_id: int,
     max_source_tokens: int,
     max_target_tokens: int,
+    prefix: str = "",
     num_shown: int = 5,
     num_tried: int = 2_000,
 ) -> Inspection:
@@ -117,12 +120,13 @@ def inspect(
 
     Args:
         prepared: The examples.
-        encode_source: Source texts → token ids, end token included.
+        encode_source: Source texts → token ids, end token included, without the prefix.
         encode_target: Target texts → token ids, end token included.
         decode: Token ids → texts.
         unk_token_id: Id of what the vocabulary lacks.
         max_source_tokens: Longest source line.
         max_target_tokens: Longest target line.
+        prefix: What is put before each source line; it counts in its length.
         num_shown: Examples shown of each kind.
         num_tried: Lines to encode and decode as a whole, spread over the data.
     """
@@ -135,31 +139,50 @@ def inspect(
             ("target", encode_target, max_target_tokens),
         ):
             if examples:
-                lines = _lines(part, examples, side)
+                lines = _lines(prepared, part, side)
+                if side == "source":
+                    lines = (f"{prefix}{line}" for line in lines)
                 lengths.append(_lengths(part, side, _token_lengths(lines, encode), limit))
     return Inspection(
         counts=prepared.counts,
         notes=prepared.notes,
         languages=_languages(everything),
-        num_pairs=sum(1 for _ in training_pairs(prepared.train)),
+        num_pairs=sum(1 for _ in prepared.training_pairs()),
         num_ambiguous=_num_ambiguous(prepared.train),
         leaks=tuple(find_leaks(prepared.train, validation=prepared.validation, test=prepared.test)),
         lengths=tuple(lengths),
-        suspicious=tuple(find_suspicious(everything, num_shown=num_shown)),
+        suspicious=tuple(
+            find_suspicious(everything, num_shown=num_shown, whole_texts=prepared.whole_texts)
+        ),
         round_trips=tuple(
-            _round_trip(everything, side, encode, decode, unk_token_id, num_shown, num_tried)
+            _round_trip(
+                _all_lines(everything, side, prepared.whole_texts),
+                side,
+                encode,
+                decode,
+                unk_token_id,
+                num_shown,
+                num_tried,
+            )
             for side, encode in (("source", encode_source), ("target", encode_target))
             if side == "target" or _can_decode(encode, decode)
         ),
+        whole_texts=prepared.whole_texts,
     )
 
 
-def _lines(part: str, examples: Sequence[Example], side: str) -> Iterator[str]:
+def _lines(prepared: Prepared, part: str, side: str) -> Iterator[str]:
     """The lines of a side that a model meets: in training those of pairs, else all."""
     if part == "train":
-        pairs = training_pairs(examples)
+        pairs = prepared.training_pairs()
         return (source if side == "source" else target for source, target, _ in pairs)
-    return (line for example in examples for line in segment(_side(example, side)).lines)
+    return iter(_all_lines(getattr(prepared, part), side, prepared.whole_texts))
+
+
+def _all_lines(examples: Iterable[Example], side: str, whole: bool) -> list[str]:
+    return [
+        line for example in examples for line in segment(_side(example, side), whole=whole).lines
+    ]
 
 
 def _side(example: Example, side: str) -> str:
@@ -193,12 +216,15 @@ def _lengths(part: str, side: str, lengths: Ints, limit: int) -> Lengths:
 
 def _languages(examples: Iterable[Example]) -> dict[str, int]:
     pairs = Counter((example.source_language, example.target_language) for example in examples)
-    return {f"{source} → {target}": n for (source, target), n in pairs.most_common()}
+    return {
+        f"{source} → {target}" if source else target: n
+        for (source, target), n in pairs.most_common()
+    }
 
 
 def _num_ambiguous(examples: Sequence[Example]) -> int:
-    keys = [normalised(example.source) for example in examples]
-    targets: dict[str, set[str]] = {}
+    keys = [(example.target_language, normalised(example.source)) for example in examples]
+    targets: dict[tuple[str, str], set[str]] = {}
     for key, example in zip(keys, examples, strict=True):
         targets.setdefault(key, set()).add(example.references[0])
     return sum(len(targets[key]) > 1 for key in keys)
@@ -211,7 +237,7 @@ def _can_decode(encode: Encode, decode: Decode) -> bool:
 
 
 def _round_trip(
-    examples: Sequence[Example],
+    lines: Sequence[str],
     side: str,
     encode: Encode,
     decode: Decode,
@@ -219,7 +245,6 @@ def _round_trip(
     num_shown: int,
     num_tried: int,
 ) -> RoundTrip:
-    lines = [line for example in examples for line in segment(_side(example, side)).lines]
     tried = lines[:: max(1, -(-len(lines) // num_tried))]
     changed = changed_texts(tried, encode, decode)
     return RoundTrip(

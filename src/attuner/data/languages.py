@@ -67,7 +67,7 @@ def check_language(
         DataError: The codes contradict each other; names both.
     """
     wanted = asked.language_of(side)
-    if not declared or not is_code(declared) or same_language(declared, wanted):
+    if not declared or not wanted or not is_code(declared) or same_language(declared, wanted):
         return
     raise DataError(
         f'{file}: the file says {attribute} "{declared}", the task asks for "{wanted}".',

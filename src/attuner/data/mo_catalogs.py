@@ -71,13 +71,17 @@ def _mo_entries(file: str, content: bytes) -> list[tuple[bytes, bytes]]:
         raise _mo_error(file, f"its format has the unknown version {version >> 16}")
     if max(keys, values) + 8 * count > len(content):
         raise _mo_error(file, f"{count} entries do not fit into {len(content)} bytes")
-    entries = []
+    entries, num_bytes = [], 0
     for index in range(count):
         pair = []
         for table in (keys, values):
             length, start = struct.unpack_from(f"{order}2I", content, table + 8 * index)
             if start + length > len(content):
                 raise _mo_error(file, f"entry {index + 1} lies outside the file")
+            # Entries that share their bytes would take memory that grows with the file's square.
+            num_bytes += length
+            if num_bytes > len(content):
+                raise _mo_error(file, f"entry {index + 1} overlaps with others")
             pair.append(content[start : start + length])
         entries.append((pair[0], pair[1]))
     return entries

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -12,13 +15,13 @@ from typing import IO, BinaryIO, cast
 
 from attuner.data.asked import Asked
 from attuner.data.languages import is_code, same_language
-from attuner.data.textfiles import decoded_lines, open_bytes
+from attuner.data.textfiles import decoded_lines, open_bytes, refuse_bomb
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
 
-# Deflate packs at most 1032:1; text of people hardly ever better than 20:1.
-_MAX_RATIO = 200
-_SMALL_BYTES = 16 * 2**20
+# What zipfile and its unpackers say of a damaged file; UnicodeError is of a member's name.
+_DAMAGED: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+_DAMAGED += (OSError, struct.error, UnicodeError)
 _NOT_LANGUAGES = ("ids", "txt", "xml", "md")
 
 
@@ -43,11 +46,14 @@ def read_moses_zip(path: Path, asked: Asked) -> Iterator[Unit]:
         with zipfile.ZipFile(path) as archive:
             ours, theirs = _pair_members(path, archive, asked)
             for member in (ours, theirs):
-                _refuse_bomb(path, archive.getinfo(member))
+                info = archive.getinfo(member)
+                _refuse_odd_member(path, info)
+                # zipfile reads no more than the size that is declared.
+                refuse_bomb(f"{path}!{member}", info.compress_size, info.file_size)
             with archive.open(ours) as our_stream, archive.open(theirs) as their_stream:
                 names = (f"{path}!{ours}", f"{path}!{theirs}")
                 yield from _paired(_binary(our_stream), _binary(their_stream), *names, asked)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, struct.error) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path}: the zip file is damaged or cut short ({error}).",
             "A file that ends in .zip is a whole zip file.",
@@ -101,10 +107,9 @@ def _pair_members(path: Path, archive: zipfile.ZipFile, asked: Asked) -> tuple[s
         (ours, theirs)
         for languages in by_base.values()
         for one, ours in languages.items()
+        if same_language(one, asked.source_language)
         for other, theirs in languages.items()
-        if one != other
-        and same_language(one, asked.source_language)
-        and same_language(other, asked.target_language)
+        if one != other and same_language(other, asked.target_language)
     ]
     if len(pairs) == 1:
         return pairs[0]
@@ -126,11 +131,18 @@ def _pair_members(path: Path, archive: zipfile.ZipFile, asked: Asked) -> tuple[s
     )
 
 
-def _refuse_bomb(path: Path, member: zipfile.ZipInfo) -> None:
-    if member.file_size > max(_SMALL_BYTES, _MAX_RATIO * member.compress_size):
+def _refuse_odd_member(path: Path, member: zipfile.ZipInfo) -> None:
+    """Refuse names that lead out of a folder, and links: whoever unpacked them would be misled.
+
+    Nothing is unpacked here, but the name goes on, as the address of the texts.
+    """
+    name = member.filename
+    is_link = stat.S_ISLNK(member.external_attr >> 16)
+    leads_out = re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name)
+    if is_link or leads_out:
+        what = "is a symbolic link" if is_link else "has a name that leads out of the archive"
         raise DataError(
-            f"{path}!{member.filename}: {member.compress_size} bytes that unpack to "
-            f"{member.file_size}.",
-            f"Text packs at most {_MAX_RATIO}:1.",
-            "If the file is right, unpack it, and give the two files as path and target_path.",
+            f"{path}: the member {name} {what}.",
+            "A Moses zip holds plain files, such as NAME.de-en.de and NAME.de-en.en.",
+            "Get the archive from where it is published, or pack the two files again.",
         )

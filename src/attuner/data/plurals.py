@@ -18,6 +18,8 @@ from attuner.data.textfiles import text_encoding
 from attuner.data.units import Address, State, Unit
 from attuner.errors import DataError
 
+_MOST_DIGITS = 3
+
 
 class Plurals(NamedTuple):
     """What a header's Plural-Forms says; without one, two forms and no check of their number."""
@@ -39,16 +41,17 @@ def read_header(file: str, text: str, asked: Asked) -> Plurals:
     check_language(file, fields.get("language"), "Language", "target", asked)
     rule = fields.get("plural-forms", "")
     found = re.search(r"nplurals\s*=\s*(\d+)\s*;\s*plural\s*=\s*([^;\n]+)", rule)
-    if not found or not int(
-        found.group(1)
-    ):  # none, or the template's "nplurals=INTEGER; plural=EXPRESSION;"
+    # None, or the template's "nplurals=INTEGER; plural=EXPRESSION;".
+    if not found or not found.group(1).strip("0"):
         return Plurals()
+    if len(found.group(1)) > _MOST_DIGITS:
+        raise _plural_error(file, rule, "no language has so many forms")
+    num_forms = int(found.group(1))
     try:
         # The standard library's own parser of these expressions: no eval of foreign text.
         singular = gettext.c2py(found.group(2).strip())(1)
     except (ValueError, RecursionError, ZeroDivisionError, OverflowError) as error:
         raise _plural_error(file, rule, str(error)) from error
-    num_forms = int(found.group(1))
     if singular >= num_forms:
         raise _plural_error(file, rule, f"for n = 1 it gives form {singular} of {num_forms}")
     return Plurals(num_forms, singular)

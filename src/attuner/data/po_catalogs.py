@@ -17,12 +17,14 @@ from attuner.errors import DataError, MissingExtraError
 
 _CHARSET = re.compile(rb'(^"Content-Type:[^"\n]*?charset=\s*)([^"\\\s;]+)', re.MULTILINE)
 _STRING = r'"(?:\\.|[^"\\])*"'
+# Of a line without white space at its edges: two \s* that can meet take quadratic time.
 _PO_LINE = re.compile(
-    rf"\s*(?:#.*|(?:msgctxt|msgid|msgid_plural|msgstr(?:\[\s*\d{{1,3}}\s*\])?)\s*{_STRING}"
-    rf"|{_STRING})?\s*",
+    rf"(?:#.*|(?:msgctxt|msgid|msgid_plural|msgstr(?:\[\s*\d{{1,3}}\s*\])?)\s*{_STRING}"
+    rf"|{_STRING})?",
     re.DOTALL,
 )
 _PO_MSGID = re.compile(r"\s*(?:#~\s*)?msgid[\s\"]")
+_PO_MSGSTR = re.compile(r"\s*(?:#~\s*)?msgstr")
 
 
 def read_po(path: Path, asked: Asked) -> Iterator[Unit]:
@@ -54,8 +56,6 @@ def read_po(path: Path, asked: Asked) -> Iterator[Unit]:
             continue
         at = bisect_left(msgid_lines, entry._line_number or 1)
         line = msgid_lines[at] if at < len(msgid_lines) else entry._line_number
-        if not entry.msgstr:
-            raise _po_syntax_error(file, line, "msgid without msgstr")
         if is_damaged and any("\ufffd" in text for text in _texts(entry)):
             continue  # already noted, by its line
         yield from _po_units(entry, Address(file, "", line, catalog=file), plurals, asked)
@@ -97,8 +97,19 @@ def _decoded_po(path: Path, file: str, asked: Asked) -> list[Line]:
 
 
 def _check_po_syntax(file: str, lines: list[Line], asked: Asked) -> None:
-    """Look at every line; encoding faults of a PO file are collected, its first other is fatal."""
+    """Look at every line; encoding faults of a PO file are collected, its first other is fatal.
+
+    translate-toolkit silently leaves out obsolete entries that it cannot read.
+    """
+    msgid: int | None = None
     for line in lines:
+        is_msgid = _PO_MSGID.match(line.text) is not None
+        if msgid is not None and (is_msgid or line.text.strip() in ("", "#~")):
+            raise _po_syntax_error(file, msgid, "msgid without msgstr")
+        if is_msgid:
+            msgid = line.number
+        elif _PO_MSGSTR.match(line.text):
+            msgid = None
         if line.fault:
             asked.faults.add(
                 "invalid encoding",
@@ -107,8 +118,10 @@ def _check_po_syntax(file: str, lines: list[Line], asked: Asked) -> None:
                 f"{asked.typed('encoding', 'CHARSET')} is.",
                 "Mend the charset or the line",
             )
-        elif not _PO_LINE.fullmatch(line.text):
+        elif not _PO_LINE.fullmatch(line.text.strip().removeprefix("#~").lstrip(" \t|")):
             raise _po_syntax_error(file, line.number, f"cannot be read: {shortened(line.text)}")
+    if msgid is not None:
+        raise _po_syntax_error(file, msgid, "msgid without msgstr")
 
 
 def _as_utf8(lines: list[Line]) -> bytes:

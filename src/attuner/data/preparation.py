@@ -1,17 +1,18 @@
 """From units as files hold them to examples ready to be learned from and scored on.
 
 Nothing disappears uncounted: the numbers of units read equal those skipped, by reason, plus
-those in the three parts.
+those in the three parts and those mixed in.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from attuner.data.leaks import find_leaks
+from attuner.data.mixing import with_share, with_temperature, without_held_out
 from attuner.data.segments import paired_lines
 from attuner.data.splitting import (
     Rows,
@@ -46,11 +47,13 @@ class Prepared:
     """Examples of each part, and what became of the others.
 
     Attributes:
-        train: What is learned from.
+        train: What is learned from; last come those mixed in.
         validation: What choices are made on; may be empty.
         test: What final scores are computed on; may be empty.
-        counts: `read` by file, `skipped` by reason, `split` by part: numbers of entries.
+        counts: `read` by file, `skipped` by reason, `split` by part and, where general text is
+            mixed in, `mix`: numbers of entries.
         notes: Sentences that the user should read, such as leaks found.
+        whole_texts: Whether a model sees texts as a whole, not line by line.
     """
 
     train: list[Example]
@@ -58,6 +61,11 @@ class Prepared:
     test: list[Example]
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...] = ()
+    whole_texts: bool = False
+
+    def training_pairs(self) -> Iterator[tuple[str, str, int]]:
+        """Pairs of lines, or of whole texts, to learn from: see `training_pairs`."""
+        return training_pairs(self.train, whole_texts=self.whole_texts)
 
 
 def prepare(
@@ -73,6 +81,10 @@ def prepare(
     duplicates: str = "skip",
     train_subset: tuple[int, int] | None = None,
     evaluation_subset: tuple[int, int] | None = None,
+    mix: Iterable[Unit] | None = None,
+    mix_share: float = 0.2,
+    temperature: float = 1.0,
+    whole_texts: bool = False,
     skipped: Counter[str] | None = None,
 ) -> Prepared:
     """Filter units, divide them into parts, and count all that is left out.
@@ -94,6 +106,10 @@ def prepare(
         duplicates: "skip" or "keep" pairs that occurred before in the same part.
         train_subset: Number and seed: the rows of `dataset.shuffle(seed).select(range(n))`.
         evaluation_subset: The same for validation and for test.
+        mix: Units of general text that are learned from as well, never held out.
+        mix_share: Their share of what an epoch sees.
+        temperature: How evenly several languages are seen; see `mixing.with_temperature`.
+        whole_texts: Whether a model sees texts as a whole, not line by line.
         skipped: What reading has already skipped, by reason. Read last, for units are read
             lazily; not changed.
 
@@ -113,7 +129,7 @@ def prepare(
             "Set data.split.by=random, or leave train_size out.",
         )
     read: Counter[str] = Counter()
-    left_out: dict[str, Counter[str]] = {part: Counter() for part in PARTS}
+    left_out: dict[str, Counter[str]] = {part: Counter() for part in (*PARTS, "mix.sources")}
     subsets = {"train": train_subset, "validation": evaluation_subset, "test": evaluation_subset}
     units = {part: counted(rows, read) for part, rows in given.items() if rows is not None}
     notes: list[str] = []
@@ -130,18 +146,61 @@ def prepare(
             _refuse_empty(parts, left_out)
         parts = _split_groups(parts, by, sizes, seed, notes)
         parts = {p: subset_of(p, parts[p], subsets[p], left_out[p], notes) for p in parts}
+    general = None
+    if mix is not None:
+        dropped = left_out["mix.sources"]
+        general = list(examples_of(counted(mix, read), duplicates, dropped))
+        held_out = [*parts.get("validation", ()), *parts.get("test", ())]
+        general = without_held_out(general, held_out, dropped)
+        _refuse_empty({"mix.sources": general}, left_out)
     reasons = sum(left_out.values(), Counter(skipped or {}))
-    return _prepared(parts, read, reasons, notes, by)
+    prepared = _prepared(parts, read, reasons, notes, by, whole_texts)
+    prepared = replace(prepared, train=with_temperature(prepared.train, temperature))
+    return prepared if general is None else _mixed(prepared, general, mix_share)
 
 
-def training_pairs(examples: Sequence[Example]) -> Iterator[tuple[str, str, int]]:
-    """Pairs of lines to learn from, each with the position of its example.
+def _mixed(prepared: Prepared, general: list[Example], share: float) -> Prepared:
+    """The prepared examples with general text after those of training."""
+    num_seen = sum(example.weight for example in prepared.train)
+    weighted = with_share(general, share, num_seen)
+    num_mixed = round(sum(example.weight for example in weighted))
+    split = {**prepared.counts["split"], "mix": len(general)}
+    notes = [
+        f"Mixed in  {num_mixed:,} of {len(general):,} examples of general text in an epoch, "
+        f"{100 * share:g} % of what it sees"
+    ]
+    if not prepared.whole_texts:
+        notes.extend(_unpaired_notes(general, "examples mixed in"))
+    return replace(
+        prepared,
+        train=[*prepared.train, *weighted],
+        counts={**prepared.counts, "split": split},
+        notes=(*notes, *prepared.notes),
+    )
+
+
+def _unpaired_notes(examples: list[Example], what: str) -> list[str]:
+    """A line on those of which nothing is learned; none where there are none."""
+    unpaired = num_unpaired(examples)
+    if not unpaired:
+        return []
+    return [
+        f"Nothing is learned from {unpaired:,} of the {what}: their two sides have different "
+        "numbers of lines."
+    ]
+
+
+def training_pairs(
+    examples: Sequence[Example], *, whole_texts: bool = False
+) -> Iterator[tuple[str, str, int]]:
+    """Pairs of lines, or of whole texts, to learn from, each with the position of its example.
 
     An example whose two sides have different numbers of lines gives none:
     `num_unpaired` counts those.
     """
     for index, example in enumerate(examples):
-        for source, target in paired_lines(example.source, example.references[0]):
+        pairs = paired_lines(example.source, example.references[0], whole=whole_texts)
+        for source, target in pairs:
             yield source, target, index
 
 
@@ -173,7 +232,7 @@ def examples_of(
         targets = tuple(target for target in unit.targets if target.strip())
         reason: str | None = _fault(unit, targets)
         if reason is None and duplicates == "skip":
-            pair = (unit.source, *targets)
+            pair = (unit.target_language, unit.source, *targets)
             if pair in seen:
                 reason = "duplicate"
             seen.add(pair)
@@ -338,6 +397,7 @@ def _prepared(
     reasons: Counter[str],
     notes: list[str],
     by: str,
+    whole_texts: bool,
 ) -> Prepared:
     train, validation, test = (parts.get(part, []) for part in PARTS)
     if by != "source":  # there, none is left
@@ -345,12 +405,8 @@ def _prepared(
         notes.extend(map(str, leaks))
         if leaks:
             notes.append("data.split.by=source keeps evaluated texts out of training.")
-    unpaired = num_unpaired(train)
-    if unpaired:
-        notes.append(
-            f"Nothing is learned from {unpaired:,} of the training examples: their two sides have "
-            "different numbers of lines."
-        )
+    if not whole_texts:
+        notes.extend(_unpaired_notes(train, "training examples"))
     if validation and not test:
         notes.append(
             "There is no test split: scores are on validation, which choices were made on."
@@ -367,4 +423,5 @@ def _prepared(
             "split": {part: len(parts.get(part, [])) for part in PARTS},
         },
         notes=tuple(notes),
+        whole_texts=whole_texts,
     )

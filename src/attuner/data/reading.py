@@ -7,7 +7,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -62,24 +62,27 @@ def read_units(
     revision: str | None = None,
     split: str = "train",
     columns: Mapping[str, str] = {},
+    references: Sequence[str] = (),
     encoding: str = "utf-8",
     bad_entries: Literal["fail", "skip"] = "fail",
     weight: float = 1.0,
     skipped: Counter[str] | None = None,
     options: Mapping[str, str] | None = None,
     columns_found: dict[str, str] | None = None,
+    one_of_targets: tuple[str, ...] = (),
 ) -> Iterator[Unit]:
     """Read all entries of a source, also untranslated, fuzzy and obsolete ones.
 
     Args:
         path: A file, folder, glob, `package:NAME` or `hub:ID`.
-        source_language: Language code of the source side.
-        target_language: Language code of the target side.
+        source_language: Language code of the source side; "" where texts have no languages.
+        target_language: Language code of the target side; "" likewise.
         target_path: With a text file in `path`: the file with its translations, line by line.
         config: Configuration of a Hub data set; of a folder, its sub-folder.
         revision: Branch, tag or commit of a Hub data set.
         split: Split of a Hub data set, also where a folder holds its numbered files.
         columns: Names of the columns of a table, by side (`source`, `target`).
+        references: Further columns of a table with target texts.
         encoding: Encoding of text files that do not declare their own.
         bad_entries: `fail` raises them, collected, at the end; `skip` counts them.
         weight: Weight of every unit.
@@ -87,6 +90,8 @@ def read_units(
         options: How the options that messages advise are typed; those of the recipe's first
             training source where not given. See `recipe_options`.
         columns_found: Where the columns that were taken are noted, by file, as `en → fr`.
+        one_of_targets: All target languages of the task, where the files are to say which of
+            their texts are in `target_language`; empty where all are.
 
     Yields:
         Units, in the order of the files (sorted by path) and of their entries.
@@ -100,12 +105,14 @@ def read_units(
     faults = Faults(bad_entries, Counter() if skipped is None else skipped, skip)
     found = {} if columns_found is None else columns_found
     asked = Asked(
-        source_language, target_language, columns, encoding, weight, faults, options, found
-    )
+        source_language, target_language, columns, encoding, weight, faults, options, found,
+        one_of_targets, tuple(references),
+    )  # fmt: skip
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")
         yield from read_hub(name, asked, config=config, revision=revision, split=split)
     elif target_path is not None:
+        asked.require_one_target(path)
         yield from read_parallel(_one_file(path), _one_file(target_path), asked)
     else:
         for file in chosen_files(path, asked, config=config, split=split):
@@ -192,6 +199,8 @@ def _one_file(path: str) -> Path:
 def _reader(file: Path, asked: Asked) -> Reader:
     suffix = suffix_of(file)
     if suffix in READERS:
+        if suffix in CATALOGS and suffix != ".tmx":  # in one language
+            asked.require_one_target(str(file))
         return READERS[suffix]
     if suffix == ".txt":
         raise DataError(
@@ -270,7 +279,8 @@ def _of_language(path: str, files: list[Path], asked: Asked) -> list[Path]:
 
     def fits(file: Path) -> bool:
         code = file.parent.parent.name if file.parent.name == "LC_MESSAGES" else ""
-        return not is_code(code) or same_language(code, asked.target_language)
+        wanted = asked.target_language
+        return not wanted or not is_code(code) or same_language(code, wanted)
 
     chosen = [file for file in files if fits(file)]
     if not chosen:

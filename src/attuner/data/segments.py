@@ -1,7 +1,8 @@
 """Cut a text into the pieces that a model sees, and put its translation back together.
 
-A model sees neither the white space at the edges of a line nor line breaks: they are kept
-aside and put back around the translation, so that they can never be lost or invented.
+A model that translates sees neither the white space at the edges of a line nor line breaks: they
+are kept aside and put back around the translation, so that they can never be lost or invented. A
+model that makes any text from any other sees the whole text, and says where lines end.
 """
 
 from __future__ import annotations
@@ -39,14 +40,22 @@ class Segments:
         return "".join([*pieces, self.glue[-1]])
 
 
-def segment(text: str) -> Segments:
+def segment(text: str, *, whole: bool = False) -> Segments:
     r"""Cut `text` into lines and the white space around them; `join(lines)` gives it back.
 
     >>> segment(" Open\n\n  Close ").lines
     ('Open', 'Close')
     >>> segment(" Open\n\n  Close ").glue
     (' ', '\n\n  ', ' ')
+
+    With `whole`, the text is one line without edges, and what takes its place stands alone:
+
+    >>> segment(" Open\n\n  Close ", whole=True)
+    Segments(lines=('Open\n\n  Close',), glue=('', ''))
     """
+    if whole:
+        core = text.strip()
+        return Segments((core,), ("", "")) if core else Segments((), (text,))
     lines: list[str] = []
     glue = [""]
     for piece in _LINE_BREAK.split(text):
@@ -61,16 +70,16 @@ def segment(text: str) -> Segments:
     return Segments(tuple(lines), tuple(glue))
 
 
-def paired_lines(source: str, target: str) -> Iterator[tuple[str, str]]:
-    """Pair the lines of two texts, where both have as many; otherwise nothing."""
-    ours, theirs = _lines(source), _lines(target)
+def paired_lines(source: str, target: str, *, whole: bool = False) -> Iterator[tuple[str, str]]:
+    """Pair the lines of two texts, or the whole ones, where both have as many; else nothing."""
+    ours, theirs = _lines(source, whole), _lines(target, whole)
     if len(ours) == len(theirs):
         yield from zip(ours, theirs, strict=True)
 
 
-def _lines(text: str) -> tuple[str, ...]:
+def _lines(text: str, whole: bool) -> tuple[str, ...]:
     """The lines of `segment`, without the glue: most texts have one, and no search is needed."""
-    if "\n" in text or "\r" in text:
+    if not whole and ("\n" in text or "\r" in text):
         return segment(text).lines
     core = text.strip()
     return (core,) if core else ()

@@ -54,12 +54,19 @@ class Suspicion:
     shown: tuple[Suspect, ...]
 
 
-def find_suspicious(examples: Sequence[Example], *, num_shown: int = 5) -> list[Suspicion]:
-    """Pairs that may be wrong, by reason; reasons without any are left out."""
+def find_suspicious(
+    examples: Sequence[Example], *, num_shown: int = 5, whole_texts: bool = False
+) -> list[Suspicion]:
+    """Pairs that may be wrong, by reason; reasons without any are left out.
+
+    With `whole_texts`, a target need not have the placeholders and lines of its source.
+    """
     ratio = _usual_ratio(examples)
     found: dict[str, list[tuple[Example, str]]] = {reason: [] for reason in REASONS}
     for example in examples:
         for reason, detail in _oddities(example, ratio):
+            if whole_texts and reason in ("placeholders", "lines"):
+                continue
             found[reason].append((example, detail))
     # Long copies are seldom names or units.
     found["copied"].sort(key=lambda entry: -len(entry[0].source.split()))

@@ -12,7 +12,7 @@ from typing import Any
 from attuner.data.asked import Asked
 from attuner.data.records import Record, Row, Table
 from attuner.data.textfiles import Line, decoded_lines, open_bytes, read_bytes, text_encoding
-from attuner.errors import DataError
+from attuner.errors import DataError, first_line
 
 _BATCH_ROWS = 4096
 _HEAD_BYTES = 4096
@@ -87,9 +87,11 @@ def open_parquet(path: Path, asked: Asked) -> Iterator[Table]:
                 return numbered(row for batch in batches for row in batch.to_pylist())
 
             yield Table(file, names, rows, _languages(opened.schema_arrow))
-    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+    # ValueError and OverflowError: texts that are not UTF-8, times that Python cannot express.
+    except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
         raise DataError(
-            f"{file}: not a readable Parquet file: {error}.", "The file must be whole Parquet."
+            f"{file}: not a readable Parquet file: {first_line(error)}.",
+            "The file must be whole Parquet.",
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from attuner.errors import DataError
 _MAX_LINE_BYTES = 64 * 2**20
 _MAX_WHOLE_BYTES = 2**30
 _CHUNK_BYTES = 2**16
+# Deflate packs at most 1032:1; text of people hardly ever better than 20:1.
+_MAX_RATIO = 200
+_SMALL_BYTES = 16 * 2**20
 # Encodings in which the byte 0x0a is not always the end of a line.
 _WIDE = ("utf-16", "utf-32", "utf-7", "utf_16", "utf_32", "utf_7")
 
@@ -39,14 +43,15 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading, through gzip where the name ends in `.gz`.
 
     Raises:
-        DataError: The file cannot be opened, or its gzip packing is damaged.
+        DataError: The file cannot be opened, its gzip packing is damaged, or it unpacks to far
+            more than text does.
     """
     try:
         with path.open("rb") as packed:
             if path.name.lower().endswith(".gz"):
                 # The buffer reads lines in C; GzipFile's own readline is twice as slow.
-                with io.BufferedReader(cast(Any, gzip.open(packed)), _CHUNK_BYTES) as unpacked:
-                    yield unpacked
+                with io.BufferedReader(cast(Any, _Unpacked(path, packed)), _CHUNK_BYTES) as text:
+                    yield text
             else:
                 yield packed
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -59,6 +64,40 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         raise DataError(
             f"{path}: cannot be read: {error.strerror or error}.", "The file must be readable."
         ) from error
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzip file that is refused as soon as it has unpacked to far more than text does."""
+
+    def __init__(self, path: Path, packed: BinaryIO) -> None:
+        super().__init__(fileobj=packed)
+        self._path, self._num_read = path, 0
+        self._num_packed = os.fstat(packed.fileno()).st_size
+
+    def readinto(self, buffer: Any) -> int:
+        num = super().readinto(buffer)
+        self._num_read += num
+        refuse_bomb(str(self._path), self._num_packed, self._num_read)
+        return num
+
+
+def refuse_bomb(name: str, packed: int, unpacked: int) -> None:
+    """Refuse a packed text of a few bytes that fills memory and disk.
+
+    Args:
+        name: The file, as an error shows it.
+        packed: Its size in bytes.
+        unpacked: What it unpacks to, or has until now, in bytes.
+
+    Raises:
+        DataError: It is more than 200 times as much, and more than 16 MiB.
+    """
+    if unpacked > max(_SMALL_BYTES, _MAX_RATIO * packed):
+        raise DataError(
+            f"{name}: {packed} bytes that unpack to {unpacked} or more.",
+            f"Text packs at most {_MAX_RATIO}:1.",
+            "If the file is right, unpack it, and give what was in it.",
+        )
 
 
 def read_bytes(path: Path) -> bytes:
@@ -136,7 +175,8 @@ def _wide_lines(stream: BinaryIO, name: str, encoding: str) -> Iterator[Line]:
     decoder = codecs.getincrementaldecoder(encoding)()
     number, rest = 0, ""
     while True:
-        chunk = stream.read(_CHUNK_BYTES)
+        # Chunks that grow with the line: a long one is not joined and searched too often.
+        chunk = stream.read(max(_CHUNK_BYTES, len(rest)))
         try:
             rest += decoder.decode(chunk, final=not chunk)
         except UnicodeError as error:

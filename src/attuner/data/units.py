@@ -67,7 +67,7 @@ class Example:
     Attributes:
         source: Source text, as in the file (edge white space and line breaks included).
         references: One or more target texts; the first is the one trained on.
-        source_language: Language code of the source.
+        source_language: Language code of the source; "" where the task has no languages.
         target_language: Language code of the references.
         address: Where it came from.
         weight: How often it is seen in an epoch.
@@ -79,3 +79,10 @@ class Example:
     target_language: str
     address: Address
     weight: float = 1.0
+
+    @property
+    def languages(self) -> tuple[str | None, str | None]:
+        """What a model is told of the languages: nothing where the task has none."""
+        if not self.source_language:
+            return None, None
+        return self.source_language, self.target_language

@@ -181,7 +181,7 @@ def read_ts(path: Path, asked: Asked) -> Iterator[Unit]:
                 "Complete it",
             )
             continue
-        for index, form in enumerate(forms):
+        for index, form in enumerate(forms or [None]):  # none at all: untranslated
             address = Address(file, unit_id, line, index, context, file)
             yield from _text_unit(entry, source, [form], address, state, asked)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attuner.data.units import Example
 from attuner.errors import UsageError, nearest
-from attuner.evaluation.metrics import METRICS, Statistics
+from attuner.evaluation.metrics import METRICS, Score, Statistics
 from attuner.inference.translator import Translator
 
 if TYPE_CHECKING:
     from attuner.inference.engine import Engine
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,9 @@ class Evaluation:
     """What a model made of the examples, and how good it is.
 
     Attributes:
-        scores: Value of each metric, 0 to 100.
-        signatures: The settings behind each metric.
+        scores: Value of each metric, 0 to 100. With several target languages, the mean over them
+            under the metric's name, and that of each as `bleu/fr`.
+        signatures: The settings behind each of them.
         predictions: One translation for each example.
         per_example: For each metric, the sufficient statistics of each example; see
             `Metric.combine`.
@@ -53,11 +56,13 @@ def evaluate(
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Translate the examples' sources and score them against all their references.
+    """Generate from the examples' sources and score it against all their references.
+
+    Each target language is scored for itself: BLEU's words are others in each.
 
     Args:
         model: A translator, or an engine that becomes one.
-        examples: At least one, all with the same target language.
+        examples: At least one.
         metrics: Names in `METRICS`.
         num_beams: Width of the beam search; the model's own where not given.
         max_new_tokens: Longest translation of a line in tokens, end token included.
@@ -65,32 +70,95 @@ def evaluate(
 
     Raises:
         UsageError: There is no such metric.
-        ValueError: There are no examples, or their target languages differ.
+        MissingExtraError: A metric's library is not installed.
+        ValueError: There are no examples.
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise UsageError(f'There is no metric "{name}".', nearest(name, METRICS))
-    languages = sorted({example.target_language for example in examples})
-    if len(languages) != 1:
-        raise ValueError(f"{len(examples)} examples with target languages {languages}")
+    require_metrics(metrics)
+    if not examples:
+        raise ValueError("no examples to score")
     start = time.perf_counter()
     translator = model if isinstance(model, Translator) else Translator(model)
     num_beams = num_beams or translator.settings.num_beams
-    predictions = translator.translate(
-        [example.source for example in examples],
+    predictions = generate(
+        translator,
+        examples,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         progress=progress,
     )
-    references = [example.references for example in examples]
-    found = [METRICS[name](predictions, references, languages[0]) for name in metrics]
+    scores, signatures, per_example = _score(predictions, examples, metrics)
     return Evaluation(
-        scores={score.name: score.value for score in found},
-        signatures={score.name: score.signature for score in found},
+        scores=scores,
+        signatures=signatures,
         predictions=predictions,
-        per_example={score.name: score.per_example for score in found},
+        per_example=per_example,
         engine=translator.engine.name,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         seconds=time.perf_counter() - start,
     )
+
+
+def require_metrics(names: Sequence[str]) -> None:
+    """Make sure that what is to be scored can be, before hours are spent on what comes before.
+
+    Raises:
+        UsageError: There is no such metric.
+        MissingExtraError: A metric's library is not installed.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(f'There is no metric "{name}".', nearest(name, METRICS))
+        METRICS[name](["text"], [["text"]], "en")
+
+
+def generate(translator: Translator, examples: Sequence[Example], **options: Any) -> list[str]:
+    """What a model makes of each example's source, in the example's languages.
+
+    Args:
+        translator: The model.
+        examples: In one or more pairs of languages.
+        **options: Of `Translator.translate`.
+    """
+    predictions = [""] * len(examples)
+    for (source, target), rows in _rows_by(examples, lambda example: example.languages).items():
+        texts = [examples[row].source for row in rows]
+        made = translator.translate(texts, source=source, target=target, **options)
+        for row, text in zip(rows, made, strict=True):
+            predictions[row] = text
+    return predictions
+
+
+def _score(
+    predictions: Sequence[str], examples: Sequence[Example], metrics: Sequence[str]
+) -> tuple[dict[str, float], dict[str, str], dict[str, list[Statistics]]]:
+    """Scores, signatures and statistics of each example, by metric."""
+    scores: dict[str, float] = {}
+    signatures: dict[str, str] = {}
+    statistics: dict[str, list[Statistics]] = {}
+    by_language = _rows_by(examples, lambda example: example.target_language)
+    for name in metrics:
+        statistics[name] = [[] for _ in examples]
+        found: dict[str, Score] = {}
+        for language, rows in by_language.items():
+            texts = [predictions[row] for row in rows]
+            references = [examples[row].references for row in rows]
+            score = found[language] = METRICS[name](texts, references, language)
+            for row, stats in zip(rows, score.per_example, strict=True):
+                statistics[name][row] = stats
+        scores[name] = sum(score.value for score in found.values()) / len(found)
+        signatures[name] = f"mean of {', '.join(f'{name}/{language}' for language in found)}"
+        if len(found) == 1:
+            signatures[name] = score.signature
+            continue
+        scores |= {f"{name}/{language}": score.value for language, score in found.items()}
+        signatures |= {f"{name}/{language}": score.signature for language, score in found.items()}
+    return scores, signatures, statistics
+
+
+def _rows_by(examples: Sequence[Example], key: Callable[[Example], Key]) -> dict[Key, list[int]]:
+    """Places of the examples by a key, in a fixed order of the keys."""
+    found: dict[Key, list[int]] = {}
+    for row, example in enumerate(examples):
+        found.setdefault(key(example), []).append(row)
+    return {name: found[name] for name in sorted(found, key=str)}

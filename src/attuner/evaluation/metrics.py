@@ -1,20 +1,27 @@
-"""Metrics of translations: sacrebleu's, with signatures and statistics per example.
+"""All metrics by name, and sacrebleu's: BLEU, chrF, TER.
 
 A metric takes predictions, the references of each and the target language:
 
 >>> score = METRICS["chrf"](["the cat sat"], [["the cat sat", "a cat sat"]], "en")
 >>> score.value
 100.0
+>>> METRICS["chrf"].combine(score.per_example)
+100.0
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-Statistics = list[float | int]
+from attuner.evaluation.answers import ANSWERS
+from attuner.evaluation.metric import Measured, Metric, Score, Statistics
+from attuner.evaluation.rouge import ROUGE
+from attuner.evaluation.words import primary_language
+
+__all__ = ["METRICS", "Metric", "Score", "Statistics", "bleu_tokenizer"]
 
 # Languages written without spaces, whose words 13a does not find. By ISO 639-1 and, as NLLB
 # names them, 639-3.
@@ -23,76 +30,6 @@ _TOKENIZERS = {
     **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
     **dict.fromkeys(("ko", "kor"), "ko-mecab"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A metric's value and what it rests on.
-
-    Attributes:
-        name: The metric, as in `METRICS`.
-        value: The score of the whole corpus, 0 to 100 (TER can exceed 100).
-        signature: sacrebleu's signature: number of references, case, tokenizer, version.
-        per_example: Sufficient statistics of each example; `Metric.combine` makes the corpus
-            score of any selection of them.
-    """
-
-    name: str
-    value: float
-    signature: str
-    per_example: list[Statistics]
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A corpus metric.
-
-    Attributes:
-        name: As in `METRICS`.
-        build: Makes sacrebleu's metric for a target language.
-        higher_is_better: False for error rates.
-    """
-
-    name: str
-    build: Callable[[str], Any]
-    higher_is_better: bool = True
-
-    def __call__(
-        self,
-        predictions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        target_language: str,
-    ) -> Score:
-        """Score predictions against references.
-
-        Args:
-            predictions: One text for each example.
-            references: The references of each example, one or more; their number may differ.
-            target_language: Code of the predictions' language; chooses BLEU's tokenizer.
-
-        Raises:
-            ValueError: There is nothing to score, or an example has no reference.
-        """
-        if not predictions or len(predictions) != len(references):
-            raise ValueError(f"{len(predictions)} predictions, {len(references)} references")
-        if not all(references):
-            raise ValueError("an example has no reference")
-        metric = self.build(target_language)
-        # sacrebleu wants the first references of all examples, then the second ...
-        columns = list(zip_longest(*references))
-        stats = metric._extract_corpus_statistics(list(predictions), columns)
-        value = float(metric._aggregate_and_compute(stats).score)
-        return Score(self.name, value, str(metric.get_signature()), [list(s) for s in stats])
-
-    def combine(self, stats: Sequence[Statistics]) -> float:
-        """The corpus score of examples, from their statistics.
-
-        >>> score = METRICS["chrf"](["a cat", "dog"], [["a cat"], ["a dog"]], "en")
-        >>> METRICS["chrf"].combine(score.per_example) == score.value
-        True
-        """
-        # The statistics are already counted in tokens: no language needed.
-        return float(self.build("en")._aggregate_and_compute(list(stats)).score)
 
 
 def bleu_tokenizer(target_language: str) -> str:
@@ -104,8 +41,7 @@ def bleu_tokenizer(target_language: str) -> str:
     >>> bleu_tokenizer("zh-Hans"), bleu_tokenizer("zho_Hans"), bleu_tokenizer("pt-BR")
     ('zh', 'zh', '13a')
     """
-    primary = target_language.replace("_", "-").split("-")[0].lower()
-    name = _TOKENIZERS.get(primary, "13a")
+    name = _TOKENIZERS.get(primary_language(target_language), "13a")
     if name.endswith("-mecab"):
         from sacrebleu.metrics import BLEU
 
@@ -132,12 +68,39 @@ def _chrf(target_language: str) -> Any:
 def _ter(target_language: str) -> Any:
     from sacrebleu.metrics import TER
 
-    asian = _TOKENIZERS.get(target_language.replace("_", "-").split("-")[0].lower()) is not None
+    asian = primary_language(target_language) in _TOKENIZERS
     return TER(normalized=asian, asian_support=asian)
 
 
+def _measure(
+    build: Callable[[str], Any],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: str,
+) -> Measured:
+    metric = build(language)
+    # sacrebleu wants the first references of all examples, then the second ...
+    columns = list(zip_longest(*references))
+    stats = metric._extract_corpus_statistics(list(predictions), columns)
+    return [list(s) for s in stats], str(metric.get_signature())
+
+
+def _combine(build: Callable[[str], Any], stats: Sequence[Statistics]) -> float:
+    # The statistics are already counted in tokens: no language needed.
+    return float(build("en")._aggregate_and_compute(list(stats)).score)
+
+
+def _sacrebleu(name: str, build: Callable[[str], Any], *, higher_is_better: bool = True) -> Metric:
+    return Metric(name, partial(_measure, build), partial(_combine, build), higher_is_better)
+
+
 METRICS: dict[str, Metric] = {
-    "bleu": Metric("bleu", _bleu),
-    "chrf": Metric("chrf", _chrf),
-    "ter": Metric("ter", _ter, higher_is_better=False),
+    metric.name: metric
+    for metric in (
+        _sacrebleu("bleu", _bleu),
+        _sacrebleu("chrf", _chrf),
+        _sacrebleu("ter", _ter, higher_is_better=False),
+        *ROUGE,
+        *ANSWERS,
+    )
 }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from attuner.errors import DataError, UsageError
-from attuner.evaluation.evaluate import Evaluation, evaluate
-from attuner.models.json_files import read_json_object
+from attuner.evaluation.evaluate import Evaluation, evaluate, require_metrics
 
 # How messages spell the arguments below; the command line gives its own spelling.
 _KEYWORDS = {
@@ -36,6 +35,7 @@ def evaluate_data(
     split: str = "train",
     encoding: str = "utf-8",
     bad_entries: Literal["fail", "skip"] = "fail",
+    metrics: Sequence[str] | None = None,
     engine: str = "auto",
     quantization: str = "float32",
     num_beams: int | None = None,
@@ -48,8 +48,10 @@ def evaluate_data(
     Args:
         model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
         data: A file, folder, glob, `package:NAME` or `hub:ID`.
-        source: Language code of the source text; the model's where not given.
-        target: Language code of the references; the model's where not given.
+        source: Language code of the source text; the model's where not given. A model that takes
+            whole texts needs none.
+        target: Language code of the references; the model's where not given, or English of a model
+            that takes whole texts.
         source_column: Column of the source text in a table; found by its name where not given.
         target_column: Column of the references in a table.
         target_path: With a text file in `data`: the file with its translations, line by line.
@@ -58,6 +60,8 @@ def evaluate_data(
         split: Split of a Hub data set.
         encoding: Encoding of text files that do not declare their own.
         bad_entries: `fail` raises those that cannot be read, `skip` counts them.
+        metrics: Names of the scores; BLEU and chrF for a model that translates, ROUGE-L and chrF
+            for one that takes whole texts.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
         quantization: Number format of CTranslate2's weights: `float32` or `int8`.
         num_beams: Width of the beam search; the model's own where not given.
@@ -70,7 +74,9 @@ def evaluate_data(
         `predictions` for each entry, and `counts` of what was read, skipped and scored.
 
     Raises:
-        UsageError: The languages are not given, and the model does not say.
+        UsageError: The languages are not given, and the model does not say; or there is no such
+            metric.
+        MissingExtraError: A metric's library is not installed.
         DataError: The data cannot be read, or hold no translated entry.
         ModelError: The model cannot be used.
     """
@@ -78,11 +84,21 @@ def evaluate_data(
     from attuner.data.reading import read_units
     from attuner.inference.translator import load
     from attuner.models.loading import resolve_model
+    from attuner.models.usage import Usage, folder_languages, read_usage
 
+    folder = resolve_model(str(model))
+    usage = read_usage(folder) or Usage()
+    whole_texts = usage.whole_texts
+    if metrics is None:
+        metrics = ("rougeL", "chrf") if whole_texts else ("bleu", "chrf")
+    require_metrics(metrics)
+    language = target or usage.target or "en"
+    if whole_texts:
+        source, target = "", ""
     if source is None or target is None:
-        known = model_languages(resolve_model(str(model)))
+        known = folder_languages(folder)
         source, target = source or known[0], target or known[1]
-    if not source or not target:
+    if not whole_texts and not (source and target):
         raise UsageError(
             f"{model} does not say which languages it translates.",
             "The data need the languages that are to be scored.",
@@ -105,6 +121,8 @@ def evaluate_data(
         skipped=skipped,
         options=options,
     )
+    if whole_texts:
+        units = (replace(unit, target_language=language) for unit in units)
     examples = list(examples_of(counted(units, read), "keep", skipped))
     if not examples:
         raise DataError(
@@ -113,8 +131,15 @@ def evaluate_data(
             "Name other data.",
         )
     made = evaluate(
-        load(model, engine=engine, quantization=quantization),
+        load(
+            model,
+            source=source or None,
+            target=target or None,
+            engine=engine,
+            quantization=quantization,
+        ),
         examples,
+        metrics=metrics,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         progress=progress,
@@ -125,9 +150,3 @@ def evaluate_data(
         "scored": {"entries": len(examples)},
     }
     return replace(made, counts=counts)
-
-
-def model_languages(folder: Path) -> tuple[str, str]:
-    """Source and target language, as Marian's tokenizer configuration names them; "" if unknown."""
-    settings = read_json_object(folder / "tokenizer_config.json")
-    return str(settings.get("source_lang") or ""), str(settings.get("target_lang") or "")

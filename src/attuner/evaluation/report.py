@@ -32,8 +32,14 @@ def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     metrics = [name for name in named if name != "loss"]
     colours = {"bleu": "#1b6ca8", "chrf": "#c1571a", "ter": "#5a7d2b"}
     for name in metrics:
+        metric, _, language = name.partition("/")
         points = [event for event in scored if name in event["scores"]]
         xs, ys = [e["epoch"] for e in points], [e["scores"][name] for e in points]
+        if language:  # thin, beside the mean over languages
+            colour = colours.get(metric)
+            right.plot(xs, ys, linewidth=0.8, linestyle="--", color=colour)
+            right.annotate(language, (xs[-1], ys[-1]), (4, -2), textcoords="offset points")
+            continue
         right.plot(xs, ys, marker="o", markersize=4, color=colours.get(name), label=name)
         right.annotate(f"{ys[-1]:.1f}", (xs[-1], ys[-1]), (4, 4), textcoords="offset points")
     bests = [event["epoch"] for event in scored if event["is_best"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attuner.inference.settings import GenerationSettings
 from attuner.models.codec import TextCodec
 
 
@@ -43,13 +44,26 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[in
 
 
 def target_starts(
-    codec: TextCodec, prefixes: Sequence[str], forced_bos_token_id: int | None
+    codec: TextCodec, prefixes: Sequence[str], settings: GenerationSettings
 ) -> list[list[int]]:
     """Target ids that each result begins with: its language, then the prefix."""
-    starts = []
-    for ids in codec.encode_target(prefixes).to_lists():
-        start = [i for i in ids if i != codec.eos_token_id]
-        if forced_bos_token_id is not None and start[:1] != [forced_bos_token_id]:
-            start.insert(0, forced_bos_token_id)
-        starts.append(start)
-    return starts
+    forced = codec.forced_bos_token_id
+    if forced is None:
+        forced = settings.forced_bos_token_id
+    # Where there is no prefix, the model chooses what nothing forces: BART's `<s>`, too.
+    given = [place for place, prefix in enumerate(prefixes) if prefix]
+    encoded = codec.encode_target([prefixes[place] for place in given]).to_lists()
+    starts: list[list[int]] = [[] for _ in prefixes]
+    for place, ids in zip(given, encoded, strict=True):
+        starts[place] = [i for i in ids if i != codec.eos_token_id]
+    return [
+        start if forced is None or start[:1] == [forced] else [forced, *start] for start in starts
+    ]
+
+
+def decoder_start(codec: TextCodec, settings: GenerationSettings) -> int:
+    """The id that the decoder starts with: the language's, or as the model has it."""
+    for start in (codec.decoder_start_token_id, settings.decoder_start_token_id):
+        if start is not None:
+            return start
+    return codec.pad_token_id

@@ -12,6 +12,7 @@ from attuner.cache_folder import cache_folder
 from attuner.errors import ModelError
 from attuner.inference.ctranslate2_engine import CTranslate2Engine
 from attuner.inference.settings import GenerationSettings
+from attuner.models.adapter_folder import base_folder
 from attuner.models.codec import TextCodec
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Raised when `convert` changes what it writes for the same model.
-_LAYOUT = 1
+_LAYOUT = 2
 _KEYED = ("*.safetensors", "*.json", "*.spm", "*.model")
 
 
@@ -75,4 +76,7 @@ def engine_key(folder: Path, quantization: str) -> str:
 
 
 def _keyed_files(folder: Path) -> Iterable[Path]:
-    return sorted({path for pattern in _KEYED for path in folder.glob(pattern)})
+    """The files of a model folder and, of an adapter, those of the model that it is for."""
+    base = base_folder(folder)
+    files = sorted({path for pattern in _KEYED for path in folder.glob(pattern)})
+    return files if base is None else [*files, *_keyed_files(base)]

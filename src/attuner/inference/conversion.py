@@ -13,13 +13,13 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError
-from attuner.models.codec import TextCodec
+from attuner.models.codec import TextCodec, TransformersCodec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +34,7 @@ CONVERTIBLE = {
     "mt5": "MT5Config",
     "pegasus": "PegasusConfig",
     "t5": "T5Config",
+    "umt5": "UMT5Config",
 }
 # Where layers are normalised. The published checkpoints have these in their configuration, those
 # that transformers made itself do not, though CTranslate2 asks for them.
@@ -82,10 +83,12 @@ def convert_model(
     import torch
     from ctranslate2.converters import transformers as loaders
 
+    from attuner.models.adapters import merged
+
     config_name = CONVERTIBLE.get(str(_View(model).config.model_type), "")
     if config_name == "MarianConfig":
         load = _marian_spec
-    elif config_name in loaders._MODEL_LOADERS:
+    elif config_name in loaders._MODEL_LOADERS:  # not each version has all
         load = _other_spec
     else:
         raise ConversionError(
@@ -94,7 +97,7 @@ def convert_model(
             _REMEDY,
         )
     try:
-        with torch.no_grad(), _one_thread():
+        with torch.no_grad(), _one_thread(), merged(model):
             spec = load(_View(model), codec)
             spec.validate()
             _own_weights(spec)
@@ -168,13 +171,7 @@ def _marian_spec(model: _View, codec: TextCodec) -> Any:
     for never in {start, int(model.config.pad_token_id)} - {codec.eos_token_id}:
         bias[never] = _NEVER
     spec.decoder.projection.bias = bias
-    sources = codec.source_tokens(range(spec.encoder.embeddings[0].weight.shape[0]))
-    targets = codec.target_tokens(range(spec.decoder.embeddings.weight.shape[0]))
-    spec.register_source_vocabulary(_unique(sources))
-    spec.register_target_vocabulary(_unique(targets))
-    spec.config.eos_token = targets[codec.eos_token_id]
-    spec.config.unk_token = targets[codec.unk_token_id]
-    spec.config.decoder_start_token = targets[start]
+    _register_tokens(spec, codec, start)
     return spec
 
 
@@ -189,20 +186,35 @@ def _other_spec(model: _View, codec: TextCodec) -> Any:
         # CTranslate2 takes tied embeddings for scaled outputs; transformers tells them apart.
         tied = family == "t5" and model.config.tie_word_embeddings
         model.config.tie_word_embeddings = getattr(model.config, "scale_decoder_outputs", tied)
-    tokenizer: Any = codec.tokenizer  # type: ignore[attr-defined]
-    spec = loaders._MODEL_LOADERS[CONVERTIBLE[family]](model, tokenizer)
-    # Some loaders leave the start token to each call, others guess it.
+    spec = loaders._MODEL_LOADERS[CONVERTIBLE[family]].get_model_spec(model)
+    marks = codec.marks if isinstance(codec, TransformersCodec) else None
     start = model.config.decoder_start_token_id
-    if start is not None:
-        spec.config.decoder_start_token = tokenizer.convert_ids_to_tokens(int(start))
+    # Where the decoder starts with a language, each call says which one.
+    is_free = start is None or (marks is not None and marks.starts_decoder)
+    _register_tokens(spec, codec, None if is_free else int(start))
     return spec
 
 
-def _unique(tokens: list[str]) -> list[str]:
+def _register_tokens(spec: Any, codec: TextCodec, start: int | None) -> None:
+    """Give the vocabulary by our ids; CTranslate2's loaders look for tokens in other places.
+
+    Its loader of M2M100 and NLLB, for one, asks the tokenizer for `additional_special_tokens`,
+    which transformers 5 no longer has, so that languages had no place.
+    """
+    sources = _unique(codec.source_tokens(range(spec.encoder.embeddings[0].weight.shape[0])))
+    targets = _unique(codec.target_tokens(range(spec.decoder.embeddings.weight.shape[0])))
+    spec.register_source_vocabulary(sources)
+    spec.register_target_vocabulary(targets)
+    spec.config.eos_token = targets[codec.eos_token_id]
+    spec.config.unk_token = targets[codec.unk_token_id]
+    spec.config.decoder_start_token = None if start is None else targets[start]
+
+
+def _unique(tokens: Sequence[str | None]) -> list[str]:
     """The tokens, ids without a spelling of their own renamed: CTranslate2 looks them up."""
-    seen: set[str] = set()
+    seen: set[str | None] = {None}
     names = []
     for place, token in enumerate(tokens):
-        names.append(f"<unused {place}>" if token in seen else token)
+        names.append(f"<unused {place}>" if token is None or token in seen else token)
         seen.add(token)
     return names

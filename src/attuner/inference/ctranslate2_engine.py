@@ -7,6 +7,7 @@ fraction of a second.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError
-from attuner.inference.batches import distinct, target_starts
+from attuner.inference.batches import decoder_start, distinct, target_starts
 from attuner.inference.engine import Hypothesis
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.codec import TextCodec
+from attuner.models.languages import require_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -83,15 +85,24 @@ class CTranslate2Engine:
             ) from error
         self.name = f"ctranslate2 {ctranslate2.__version__} {quantization}"
         self.settings = settings or GenerationSettings()
-        self._codec = codec
+        self.codec = codec
+        self._takes_start = _is_without_start(folder)
         self._source_tokens = _vocabulary(folder, "source")
         self._target_tokens = _vocabulary(folder, "target")
         self._target_ids = {token: i for i, token in enumerate(self._target_tokens)}
+
+    def between(self, source: str | None, target: str | None) -> CTranslate2Engine:
+        """The same loaded model for texts of two languages; see `Engine.between`."""
+        made = copy.copy(self)
+        made.codec = self.codec.between(source, target)
+        return made
 
     def generate(
         self,
         lines: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
@@ -100,16 +111,18 @@ class CTranslate2Engine:
         batch_tokens: int = 4096,
     ) -> list[list[Hypothesis]]:
         """Translate lines; see `Engine.generate`."""
+        require_target(self.codec.languages, self.codec.pair)
         settings = self.settings
         max_new_tokens = settings.within_positions(max_new_tokens)
         max_source_tokens = settings.within_positions(max_source_tokens)
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
-        ids = self._codec.encode_source([lines[place] for place in firsts]).cut(max_source_tokens)
+        ids = self.codec.encode_source([lines[place] for place in firsts]).cut(max_source_tokens)
         sources = [[self._source_tokens[i] for i in row] for row in ids.to_lists()]
-        starts = target_starts(
-            self._codec, [prefixes[place] for place in firsts], settings.forced_bos_token_id
-        )
+        starts = target_starts(self.codec, [prefixes[place] for place in firsts], settings)
+        if self._takes_start:
+            first = decoder_start(self.codec, settings)
+            starts = [[first, *start] for start in starts]
         results = self._translator.translate_batch(
             sources,
             [[self._target_tokens[i] for i in start] for start in starts] if any(starts) else None,
@@ -144,12 +157,12 @@ class CTranslate2Engine:
         }
 
     def _hypotheses(self, results: Any, max_new_tokens: int) -> list[list[Hypothesis]]:
-        special = (self._codec.eos_token_id, self._codec.pad_token_id)
+        special = (self.codec.eos_token_id, self.codec.pad_token_id)
         rows = [
             [[self._target_ids[token] for token in tokens] for tokens in result.hypotheses]
             for result in results
         ]
-        texts = iter(self._codec.decode([ids for row in rows for ids in row]))
+        texts = iter(self.codec.decode([ids for row in rows for ids in row]))
         return [
             [
                 Hypothesis(
@@ -214,6 +227,12 @@ def _torch_threads_kept() -> Iterator[None]:
     finally:
         if torch:
             torch.set_num_threads(threads)
+
+
+def _is_without_start(folder: Path) -> bool:
+    """Whether each call has to say what the decoder starts with, such as mBART-25's language."""
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return settings.get("decoder_start_token", "") is None
 
 
 def _vocabulary(folder: Path, side: str) -> list[str]:

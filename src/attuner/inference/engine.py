@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from attuner.models.codec import TextCodec
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
@@ -27,14 +29,26 @@ class Engine(Protocol):
 
     Attributes:
         name: What wrote the text, for signatures: `ctranslate2 4.8.5 float32`.
+        codec: The tokens, and the languages that they are set to.
     """
 
     name: str
+    codec: TextCodec
+
+    def between(self, source: str | None, target: str | None) -> Engine:
+        """The same loaded model for texts of two languages; see `TextCodec.between`.
+
+        Raises:
+            ModelError: The checkpoint knows no such language, or needs both.
+        """
+        ...
 
     def generate(
         self,
         lines: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
@@ -46,11 +60,16 @@ class Engine(Protocol):
 
         Args:
             lines: Source lines, in any order; results come in the same order.
+            source: Language of the lines, where the model knows several.
+            target: Language to generate, where the model knows several.
             num_beams: Width of the beam; 1 is greedy.
             max_new_tokens: Longest result in tokens, end token included.
             num_hypotheses: Results for each line, at most `num_beams`.
             target_prefixes: Text that each translation must begin with.
             max_source_tokens: Longer sources are cut, end token kept.
             batch_tokens: Padded source tokens in one batch.
+
+        Raises:
+            ModelError: The checkpoint tells languages apart and was not told the target's.
         """
         ...

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from attuner.inference.batches import batches_by_length, distinct, target_starts
+from attuner.inference.batches import batches_by_length, decoder_start, distinct, target_starts
 from attuner.inference.engine import Hypothesis
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.codec import TextCodec
+from attuner.models.languages import require_target
 
 if TYPE_CHECKING:
     import torch
@@ -36,15 +37,23 @@ class TransformersEngine:
         import transformers
 
         self._model: Any = model
-        self._codec = codec
+        self.codec = codec
         self.settings = settings or settings_of_model(model)
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         self.name = f"transformers {transformers.__version__} {dtype}"
+
+    def between(self, source: str | None, target: str | None) -> TransformersEngine:
+        """The same loaded model for texts of two languages; see `Engine.between`."""
+        made = copy.copy(self)
+        made.codec = self.codec.between(source, target)
+        return made
 
     def generate(
         self,
         lines: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
@@ -53,13 +62,12 @@ class TransformersEngine:
         batch_tokens: int = 4096,
     ) -> list[list[Hypothesis]]:
         """Translate lines; see `Engine.generate`."""
+        require_target(self.codec.languages, self.codec.pair)
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
         limit = self.settings.within_positions(max_source_tokens)
-        sources = self._codec.encode_source([lines[i] for i in firsts]).cut(limit).to_lists()
-        starts = target_starts(
-            self._codec, [prefixes[i] for i in firsts], self.settings.forced_bos_token_id
-        )
+        sources = self.codec.encode_source([lines[i] for i in firsts]).cut(limit).to_lists()
+        starts = target_starts(self.codec, [prefixes[i] for i in firsts], self.settings)
         results: list[list[Hypothesis]] = [[] for _ in sources]
         with self._evaluating():
             for batch in _batches(sources, starts, batch_tokens):
@@ -81,8 +89,8 @@ class TransformersEngine:
             lines: Source lines.
             targets: Target token ids without start and end token.
         """
-        sources = self._codec.encode_source(lines).to_lists()
-        ended = [[*target, self._codec.eos_token_id] for target in targets]
+        sources = self.codec.encode_source(lines).to_lists()
+        ended = [[*target, self.codec.eos_token_id] for target in targets]
         with self._evaluating():
             return self._score(sources, ended, [0] * len(ended))
 
@@ -97,7 +105,7 @@ class TransformersEngine:
     ) -> list[list[Hypothesis]]:
         settings = self.settings
         input_ids, attention_mask = self._padded(sources)
-        prompt = [[self._model.config.decoder_start_token_id, *start] for start in starts]
+        prompt = [[decoder_start(self.codec, settings), *start] for start in starts]
         num_new = max(max_new_tokens - len(starts[0]), 1)
         output = self._model.generate(
             input_ids=input_ids,
@@ -126,11 +134,11 @@ class TransformersEngine:
             scores = self._score(
                 [sources[i] for i in repeated], scored, [len(starts[i]) for i in repeated]
             )
-        special = (self._codec.eos_token_id, self._codec.pad_token_id)
+        special = (self.codec.eos_token_id, self.codec.pad_token_id)
         ids = [[i for i in row if i not in special] for row in ended]
         made = [
             Hypothesis(text, tuple(row), score)
-            for text, row, score in zip(self._codec.decode(ids), ids, scores, strict=True)
+            for text, row, score in zip(self.codec.decode(ids), ids, scores, strict=True)
         ]
         return [made[i : i + num_hypotheses] for i in range(0, len(made), num_hypotheses)]
 
@@ -142,8 +150,9 @@ class TransformersEngine:
             setattr(config, name, value)
         config.max_new_tokens = None  # max_length is given; with both, transformers warns
         config.do_sample = False
-        config.forced_eos_token_id = self._codec.eos_token_id
+        config.forced_eos_token_id = self.codec.eos_token_id
         config.forced_bos_token_id = None  # part of the prompt
+        config.decoder_start_token_id = decoder_start(self.codec, settings)
         config.length_penalty = settings.length_penalty
         config.no_repeat_ngram_size = settings.no_repeat_ngram_size
         config.repetition_penalty = settings.repetition_penalty
@@ -156,7 +165,7 @@ class TransformersEngine:
         """Sums of log-probabilities of targets, without the first `skip` tokens of each."""
         import torch
 
-        start = self._model.config.decoder_start_token_id
+        start = decoder_start(self.codec, self.settings)
         scores = [0.0] * len(targets)
         lengths = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
         for batch in batches_by_length(lengths, _SCORED_TOKENS):
@@ -178,7 +187,7 @@ class TransformersEngine:
 
     def _until_end(self, row: list[int]) -> list[int]:
         """Generated ids up to and with the end token; what follows is padding."""
-        eos = self._codec.eos_token_id
+        eos = self.codec.eos_token_id
         return row[: row.index(eos) + 1] if eos in row else row
 
     def _padded(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -186,7 +195,7 @@ class TransformersEngine:
         import torch
 
         longest = max(map(len, rows))
-        pad = self._codec.pad_token_id
+        pad = self.codec.pad_token_id
         device = self._model.device
         ids = [[*row, *[pad] * (longest - len(row))] for row in rows]
         mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from attuner.data.segments import Segments, segment
 from attuner.errors import UsageError, nearest
@@ -29,15 +29,34 @@ class Translator:
     Args:
         engine: Generates lines.
         settings: Defaults of the search, as the checkpoint has them.
+        source: Language of texts where `translate` is not told; the engine's where not given.
+        target: Language to translate into where `translate` is not told; likewise.
+        whole_texts: Whether the model takes a text as a whole, line breaks included, and what it
+            makes of it stands alone.
+        max_source_tokens: Longer sources are cut; 0 leaves it to the engine, which allows 512.
 
     Attributes:
         engine: Generates lines.
         settings: Defaults of the search.
+        whole_texts: Whether the model takes a text as a whole.
     """
 
-    def __init__(self, engine: Engine, *, settings: GenerationSettings | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        settings: GenerationSettings | None = None,
+        source: str | None = None,
+        target: str | None = None,
+        whole_texts: bool = False,
+        max_source_tokens: int = 0,
+    ) -> None:
         self.engine = engine
         self.settings = settings or GenerationSettings()
+        self.source = source
+        self.target = target
+        self.whole_texts = whole_texts
+        self._max_source_tokens = max_source_tokens
 
     # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
     @overload
@@ -45,6 +64,8 @@ class Translator:
         self,
         texts: str,
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -55,6 +76,8 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -64,6 +87,8 @@ class Translator:
         self,
         texts: str | Sequence[str],
         *,
+        source: str | None = None,
+        target: str | None = None,
         num_beams: int | None = None,
         max_new_tokens: int = 128,
         progress: Callable[[int, int], None] | None = None,
@@ -75,21 +100,47 @@ class Translator:
 
         Args:
             texts: What to translate.
+            source: Language of the texts, as a code such as `en`; that of `load` where not given.
+            target: Language to translate into, as a code such as `pt-BR`; likewise.
             num_beams: Width of the beam search, 1 is greedy; the checkpoint's where not given.
             max_new_tokens: Longest translation of a line in tokens, end token included.
             progress: Called with the number of lines done and their total.
+
+        Raises:
+            ModelError: The checkpoint knows no such language, or has to be told one.
         """
+        engine = self._engine_between(source, target)
         single = isinstance(texts, str)
-        segmented = [segment(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        translations = self._translate_lines(segmented, num_beams, max_new_tokens, progress)
+        listed = [texts] if isinstance(texts, str) else texts
+        segmented = [segment(text, whole=self.whole_texts) for text in listed]
+        options: dict[str, Any] = {
+            "num_beams": num_beams or self.settings.num_beams, "max_new_tokens": max_new_tokens
+        }  # fmt: skip
+        if self._max_source_tokens:
+            options["max_source_tokens"] = self._max_source_tokens
+        translations = self._translate_lines(engine, segmented, options, progress)
         joined = [parts.join([translations[line] for line in parts.lines]) for parts in segmented]
         return joined[0] if single else joined
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that the checkpoint tells apart, in its spelling; often none."""
+        return self.engine.codec.languages
+
+    def _engine_between(self, source: str | None, target: str | None) -> Engine:
+        """The engine for the languages asked for."""
+        if source is None and target is None:
+            return self.engine
+        known = self.engine.codec.pair
+        return self.engine.between(
+            source or self.source or known.source, target or self.target or known.target
+        )
+
     def _translate_lines(
         self,
+        engine: Engine,
         segmented: Sequence[Segments],
-        num_beams: int | None,
-        max_new_tokens: int,
+        options: Mapping[str, Any],
         progress: Callable[[int, int], None] | None,
     ) -> dict[str, str]:
         """The translation of each distinct line; alike lengths are generated together."""
@@ -98,11 +149,7 @@ class Translator:
         translations: dict[str, str] = {}
         for start in range(0, len(lines), _LINES_AT_ONCE):
             chunk = lines[start : start + _LINES_AT_ONCE]
-            results = self.engine.generate(
-                chunk,
-                num_beams=num_beams or self.settings.num_beams,
-                max_new_tokens=max_new_tokens,
-            )
+            results = engine.generate(chunk, **options)
             translations |= {
                 line: best.text for line, (best, *_) in zip(chunk, results, strict=True)
             }
@@ -114,6 +161,8 @@ class Translator:
 def load(
     model: str | Path,
     *,
+    source: str | None = None,
+    target: str | None = None,
     engine: str = "auto",
     quantization: str = "float32",
     revision: str | None = None,
@@ -121,19 +170,23 @@ def load(
     """Load a translation model for use.
 
     Args:
-        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        model: A model folder or that of an adapter, a run folder, `embedded:en-fr` or a Hub id.
+        source: Language of the texts, as a code such as `en`; what the model was tuned for where
+            not given. `translate` can be told another.
+        target: Language to translate into, as a code such as `pt-BR`; likewise.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
         quantization: Number format of CTranslate2's weights: `float32` or `int8`.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
         ModelError: There is no such model, it is incomplete, or the engine asked for does not
-            support it.
+            support it, or it knows no such language.
         UsageError: There is no such engine or quantization.
     """
     from attuner.inference.conversion import ConversionError
-    from attuner.models.codec import load_codec
+    from attuner.models.adapter_folder import base_folder
     from attuner.models.loading import load_seq2seq, resolve_model
+    from attuner.models.usage import Usage, load_codec_between, read_usage
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
@@ -142,15 +195,24 @@ def load(
             f'There is no quantization "{quantization}".', nearest(quantization, QUANTIZATIONS)
         )
     folder = resolve_model(str(model), revision=revision)
-    settings = read_settings(folder)
-    chosen = choose_engine(folder) if engine == "auto" else engine
-    codec = load_codec(folder)
+    whole = base_folder(folder) or folder  # an adapter has its base's settings and tokens
+    settings = read_settings(whole)
+    chosen = choose_engine(whole) if engine == "auto" else engine
+    codec = load_codec_between(whole, source, target, tuned=folder)
+    usage = read_usage(folder) or Usage()
+    how: dict[str, Any] = {
+        "settings": settings,
+        "source": source,
+        "target": target,
+        "whole_texts": usage.whole_texts,
+        "max_source_tokens": usage.max_source_tokens,
+    }
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
         try:
             made = cached_engine(folder, codec, quantization=quantization, settings=settings)
-            return Translator(made, settings=settings)
+            return Translator(made, **how)
         except ConversionError as error:
             if engine != "auto":
                 raise
@@ -159,7 +221,7 @@ def load(
 
     model_in_memory = load_seq2seq(folder)
     reference = TransformersEngine(model_in_memory, codec, settings=settings)
-    return Translator(reference, settings=settings)
+    return Translator(reference, **how)
 
 
 def choose_engine(folder: Path) -> str:

@@ -6,7 +6,9 @@ per token. All others go through `AutoTokenizer`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,19 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from attuner.data.features import TokenColumn, offsets_of
-from attuner.errors import ModelError, first_line
+from attuner.errors import ModelError
 from attuner.models.json_files import read_json_object
+from attuner.models.languages import Pair
+from attuner.models.source_text import SourceText
+from attuner.models.transformers_codec import TRANSFORMERS_FILES
+from attuner.models.transformers_codec import TransformersCodec as TransformersCodec
+from attuner.models.trust import TOKENIZER_REMEDY, refuse_code, refuse_ids
 
 _MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
-_OTHER_FILES = (
-    "tokenizer.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "spm.model",
-    "tokenizer.model",
-    "vocab.txt",
-    "merges.txt",
-)
+_LONGEST_TOKEN = 1000
 # Starting threads costs more than they gain on fewer texts.
 _TEXTS_WORTH_THREADS = 256
 
@@ -40,18 +39,40 @@ class TextCodec(Protocol):
         unk_token_id: Id of what the vocabulary lacks.
         forced_bos_token_id: Id that each generated target begins with, such as its language; None
             where the model chooses.
+        vocabulary_sizes: One more than the largest id of a source text, and of a target text.
+        decoder_start_token_id: Id that the decoder starts with; None where the model's
+            configuration says.
+        languages: Codes of the languages that the checkpoint tells apart, in its spelling; none
+            where it is of one pair of languages, or of no language.
+        pair: The languages that the tokens are for.
     """
 
     pad_token_id: int
     eos_token_id: int
     unk_token_id: int
     forced_bos_token_id: int | None
+    vocabulary_sizes: tuple[int, int]
+    decoder_start_token_id: int | None
+    languages: tuple[str, ...]
+    pair: Pair
+
+    @property
+    def source_prefix(self) -> str:
+        """Text that is put before each source."""
+        ...
 
     def between(self, source: str | None, target: str | None) -> TextCodec:
         """The same tokens for texts of two languages, as plain codes such as `en`, `pt-BR`.
 
         Checkpoints of one pair of languages, or of none, know no codes and take any.
+
+        Raises:
+            ModelError: The checkpoint knows no such language, or needs both.
         """
+        ...
+
+    def with_prefix(self, prefix: str) -> TextCodec:
+        """The same tokens with other words before each source; a language's token stays."""
         ...
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
@@ -79,9 +100,10 @@ def load_codec(folder: Path) -> TextCodec:
     """Read the tokenizer of a model folder.
 
     Raises:
-        ModelError: The folder holds no tokenizer, or an incomplete one.
+        ModelError: The folder holds no tokenizer, an incomplete one, or one with code of its own.
     """
     settings = read_json_object(folder / "tokenizer_config.json")
+    refuse_code(folder / "tokenizer_config.json", settings)
     marian_files = [name for name in _MARIAN_FILES if (folder / name).is_file()]
     if _is_marian(folder, settings) and marian_files:
         wanted = [
@@ -109,10 +131,12 @@ def require_tokenizer(folder: Path) -> None:
     Raises:
         ModelError: It holds none.
     """
-    if not any((folder / name).is_file() for name in (*_OTHER_FILES, "tokenizer_config.json")):
+    if not any(
+        (folder / name).is_file() for name in (*TRANSFORMERS_FILES, "tokenizer_config.json")
+    ):
         raise ModelError(
             f"{folder}: no tokenizer found.",
-            f"Looked for {', '.join((*_MARIAN_FILES, *_OTHER_FILES))}.",
+            f"Looked for {', '.join((*_MARIAN_FILES, *TRANSFORMERS_FILES))}.",
             "Copy the tokenizer's files from the checkpoint that the model was made from, or "
             "save them there with tokenizer.save_pretrained(FOLDER).",
         )
@@ -156,15 +180,37 @@ class MarianCodec:
         # that it lacks come out as they are spelled, so that this is seldom seen.
         shared = source_vocabulary is target_vocabulary
         self._decoder = self._source if shared else self._target
+        self.vocabulary_sizes = (
+            max(source_vocabulary.values()) + 1,
+            max(target_vocabulary.values()) + 1,
+        )
         self.forced_bos_token_id: int | None = None
+        self.decoder_start_token_id: int | None = None
+        self._marks = SourceText.of("MarianTokenizer", source_vocabulary)
+        self.languages = self._marks.languages
+        self.pair = Pair()
+
+    @property
+    def source_prefix(self) -> str:
+        """Text that is put before each source, such as `>>fra<< `."""
+        return self._marks.prefix
 
     def between(self, source: str | None, target: str | None) -> MarianCodec:
-        """The codec itself: its checkpoint is of one pair of languages."""
-        return self
+        """The same tokens for texts of two languages; see `TextCodec.between`."""
+        made = copy.copy(self)
+        made._marks = self._marks.into(target)
+        made.pair = Pair(source, target, None, made._marks.target_code)
+        return made
+
+    def with_prefix(self, prefix: str) -> MarianCodec:
+        """The same tokens with other words before each source; a language's token stays."""
+        made = copy.copy(self)
+        made._marks = replace(self._marks, words=prefix)
+        return made
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of source texts, end token included, not cut."""
-        return self._source.encode(texts, self.eos_token_id)
+        return self._source.encode(self._marks.before(texts), self.eos_token_id)
 
     def encode_target(self, texts: Sequence[str]) -> TokenColumn:
         """Token ids of target texts, end token included, not cut."""
@@ -276,70 +322,6 @@ class _Side:
         return codes, plain
 
 
-class TransformersCodec:
-    """Any other tokenizer, through `AutoTokenizer`; remote code is never run."""
-
-    def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                str(folder), trust_remote_code=False, local_files_only=True
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{folder}: the tokenizer cannot be loaded: {first_line(error)}",
-                "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
-                "Copy the tokenizer's files from the checkpoint that the model was made from.",
-            ) from error
-        eos, pad, unk = (
-            self.tokenizer.eos_token_id,
-            self.tokenizer.pad_token_id,
-            self.tokenizer.unk_token_id,
-        )
-        if eos is None:
-            raise ModelError(
-                f"{folder}: the tokenizer has no end token.",
-                "A model that generates text needs one.",
-                'Set "eos_token" in tokenizer_config.json.',
-            )
-        self.eos_token_id = int(eos)
-        self.pad_token_id = int(eos if pad is None else pad)
-        self.unk_token_id = int(eos if unk is None else unk)
-        self.forced_bos_token_id: int | None = None
-
-    def between(self, source: str | None, target: str | None) -> TransformersCodec:
-        """The codec itself."""
-        return self
-
-    def encode_source(self, texts: Sequence[str]) -> TokenColumn:
-        """Token ids of source texts, end token included, not cut."""
-        return TokenColumn.from_lists(self.tokenizer(list(texts))["input_ids"] if texts else [])
-
-    def encode_target(self, texts: Sequence[str]) -> TokenColumn:
-        """Token ids of target texts, end token included, not cut."""
-        rows = self.tokenizer(text_target=list(texts))["input_ids"] if texts else []
-        return TokenColumn.from_lists(rows)
-
-    def source_tokens(self, ids: Sequence[int]) -> list[str]:
-        """The pieces behind source ids, as the vocabulary spells them."""
-        tokens: list[str] = self.tokenizer.convert_ids_to_tokens(list(ids))
-        return tokens
-
-    def target_tokens(self, ids: Sequence[int]) -> list[str]:
-        """The pieces behind target ids, as the vocabulary spells them."""
-        return self.source_tokens(ids)
-
-    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of target ids, special tokens left out."""
-        texts: list[str] = self.tokenizer.batch_decode(
-            [list(ids) for ids in sequences],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return texts
-
-
 def _is_marian(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the folder names MarianTokenizer; old checkpoints name only the architecture."""
     named = settings.get("tokenizer_class")
@@ -355,14 +337,14 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
     """The folder's codec; None where it has tokens that sentencepiece does not know of."""
     names = {**read_json_object(folder / "special_tokens_map.json"), **settings}
     specials = {
-        key: _content(names.get(key, default))
+        key: default if names.get(key) is None else _content(names[key], key, folder)
         for key, default in (("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>"))
     }
-    source_vocabulary = read_json_object(folder / "vocab.json")
+    source_vocabulary = _vocabulary(folder / "vocab.json")
     target_vocabulary = source_vocabulary
     if settings.get("separate_vocabs"):
-        target_vocabulary = read_json_object(folder / "target_vocab.json")
-    added = {_content(token) for token in settings.get("added_tokens_decoder", {}).values()}
+        target_vocabulary = _vocabulary(folder / "target_vocab.json")
+    added = {_content(token, "added_tokens_decoder", folder) for token in _added(folder, settings)}
     added |= set(read_json_object(folder / "added_tokens.json"))
     if not added <= set(specials.values()) or settings.get("sp_model_kwargs"):
         return None
@@ -377,6 +359,35 @@ def _marian_codec(folder: Path, settings: Mapping[str, Any]) -> MarianCodec | No
     )
 
 
-def _content(token: str | Mapping[str, Any]) -> str:
+def _content(token: object, key: str, folder: Path) -> str:
     """The spelling of a token that a file gives as text or as a table."""
-    return token if isinstance(token, str) else str(token["content"])
+    spelling = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(spelling, str) or len(spelling) > _LONGEST_TOKEN:
+        raise ModelError(
+            f"{folder}: {key} in the tokenizer's configuration has the token {spelling!r:.60}.",
+            f"A token is a text of up to {_LONGEST_TOKEN} characters.",
+            TOKENIZER_REMEDY,
+        )
+    return spelling
+
+
+def _added(folder: Path, settings: Mapping[str, Any]) -> list[Any]:
+    added = settings.get("added_tokens_decoder", {})
+    if not isinstance(added, dict):
+        raise ModelError(
+            f"{folder / 'tokenizer_config.json'}: added_tokens_decoder is {added!r:.60}.",
+            "It is an object with a token for each id.",
+            TOKENIZER_REMEDY,
+        )
+    return list(added.values())
+
+
+def _vocabulary(file: Path) -> dict[str, int]:
+    """Ids of pieces.
+
+    Raises:
+        ModelError: They are no whole numbers, or absurdly many.
+    """
+    ids = read_json_object(file)
+    refuse_ids(file, ids, len(ids))
+    return ids

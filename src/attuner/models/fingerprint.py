@@ -1,10 +1,15 @@
-"""What a tokenizer's ids depend on, in a few letters."""
+"""What a tokenizer's ids depend on, and which weights a folder holds, in a few letters."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attuner.models.codec import TextCodec
 
 # All that a tokenizer reads; config.json, too, for it says which tokenizer it is.
 _KEYED = ("*.json", "*.spm", "*.model", "*.txt")
@@ -20,3 +25,22 @@ def tokenizer_fingerprint(folder: Path) -> str:
         content = hashlib.blake2b(path.read_bytes()).hexdigest()
         digest.update(f"{path.name}\0{content}\0".encode())
     return digest.hexdigest()
+
+
+def weights_fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of weights in a model folder, by its name."""
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def codec_fingerprint(folder: Path, codec: TextCodec) -> str:
+    """The same with the languages and words that a codec of these files is set to."""
+    pair = codec.pair
+    return json.dumps(
+        [tokenizer_fingerprint(folder), pair.source_code, pair.target_code, codec.source_prefix]
+    )

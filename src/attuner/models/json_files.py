@@ -8,6 +8,8 @@ from typing import Any
 
 from attuner.errors import ModelError
 
+# The largest known files of a tokenizer have some 35 MB, for 260,000 pieces.
+LONGEST_FILE = 64 * 2**20
 _REMEDY = "Copy the file again from the checkpoint that the model was made from."
 
 
@@ -15,10 +17,11 @@ def read_json_object(file: Path) -> dict[str, Any]:
     """The object that a JSON file holds; an empty one where the file is missing.
 
     Raises:
-        ModelError: The file is not JSON in UTF-8, cannot be read, or holds something else.
+        ModelError: The file is not JSON in UTF-8, cannot be read, is huge, or holds something else.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        refuse_huge(file)
+        value = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError, OSError) as error:
@@ -30,3 +33,23 @@ def read_json_object(file: Path) -> dict[str, Any]:
             _REMEDY,
         )
     return value
+
+
+def refuse_huge(file: Path) -> None:
+    """Refuse a file that no tokenizer or configuration needs, before it is read into memory.
+
+    Raises:
+        ModelError: It is larger than 64 MiB.
+        OSError: It cannot be looked at.
+    """
+    size = file.stat().st_size
+    if size > LONGEST_FILE:
+        raise ModelError(
+            f"{file} has {size} bytes.",
+            f"The files beside the weights have up to {LONGEST_FILE // 2**20} MiB each.",
+            _REMEDY,
+        )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

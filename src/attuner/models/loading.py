@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError, first_line, nearest
 from attuner.models.json_files import read_json_object
+from attuner.models.soundness import is_tied
+from attuner.models.trust import refuse_absurd_sizes, refuse_code, refuse_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Models that come with Attuner: name → folder inside the package.
 EMBEDDED = {"embedded:en-fr": "demo/en-fr-base"}
+
+# With this file a folder holds an adapter of another model; see `models.adapter_folder`.
+ADAPTER_CONFIG = "adapter_config.json"
 
 # What a tokenizer of any family may consist of; copied as it is, so that the delivered one is
 # the checkpoint's own to the byte.
@@ -42,12 +47,13 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
     """The folder behind a model's name.
 
     Args:
-        name: A model folder, a run folder (its `model/` is meant), `embedded:en-fr`, or a Hub id.
+        name: A model folder or that of an adapter, a run folder (its `model/` is meant),
+            `embedded:en-fr`, or a Hub id.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
         ModelError: There is no such folder or embedded model, the Hub cannot be reached, or the
-            checkpoint has a broken configuration or only pickled weights.
+            checkpoint has a broken configuration, only pickled weights, or code of its own.
     """
     if name.startswith("embedded:"):
         if name not in EMBEDDED:
@@ -55,7 +61,7 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
         return Path(str(files("attuner"))) / EMBEDDED[name]
     folder = Path(name)
     if os.path.isdir(name):  # unlike Path.is_dir, never raises: a name may be too long
-        if not (folder / "config.json").is_file() and (folder / "model/config.json").is_file():
+        if not _is_described(folder) and _is_described(folder / "model"):
             folder = folder / "model"
         return _checked(folder)
     if os.path.exists(name):
@@ -96,13 +102,14 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
 def _checked(folder: Path) -> Path:
     """`folder`, if it holds a sound configuration and safe weights."""
-    if not (folder / "config.json").is_file():
+    if not _is_described(folder):
         raise ModelError(
             f"{folder} has no config.json.",
             "A model folder holds config.json, model.safetensors and a tokenizer.",
             "Pass the folder that save_pretrained wrote.",
         )
-    for name in ("config.json", "generation_config.json"):
+    refuse_code(folder / "config.json", read_json_object(folder / "config.json"))
+    for name in ("generation_config.json", ADAPTER_CONFIG):
         read_json_object(folder / name)
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for path in folder.glob("*.bin"))
@@ -113,25 +120,37 @@ def _checked(folder: Path) -> Path:
             "Convert them where you trust the file: "
             "AutoModelForSeq2SeqLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER).",
         )
+    refuse_elsewhere(folder)
     return folder
+
+
+def _is_described(folder: Path) -> bool:
+    """Whether a folder says which model it holds, or which adapter."""
+    return any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
 
 
 def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
     """Load an encoder-decoder model with fp32 weights, whatever type they are stored in.
 
     Args:
-        folder: A model folder.
+        folder: A model folder, or that of an adapter, which is merged into its base.
         dropout: Replaces the checkpoint's dropout.
 
     Raises:
-        ModelError: The folder holds no encoder-decoder model, its weights are damaged, or some
-            weights are missing and would start at random.
+        ModelError: The folder holds no encoder-decoder model, its weights are damaged or have
+            other shapes, or some are missing and would start at random.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
+    from attuner.models.adapter_folder import base_folder, merge_adapter, require_same_base
+
+    base = base_folder(folder)
+    if base is not None:
+        require_same_base(folder, base)
+        return merge_adapter(load_seq2seq(base, dropout=dropout), folder)
     try:
+        refuse_absurd_sizes(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with quiet_transformers():
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
@@ -141,19 +160,22 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, in words
             )
-    except (ValueError, KeyError, OSError, SafetensorError, RuntimeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever foreign libraries trip over, the folder is at fault
         raise ModelError(
             f"{folder} cannot be loaded: {first_line(error)}",
             "Expected an encoder-decoder model that transformers' AutoModelForSeq2SeqLM loads.",
         ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{folder}: {len(missing)} weights are missing, {missing[0]} first.",
-            "Expected a complete checkpoint; missing weights would start at random.",
-            "Download or save the checkpoint again.",
-        )
+    stored = read_json_object(folder / "config.json")
+    _require_fitting(folder, info["mismatched_keys"])
+    _require_complete(folder, model, sorted(info["missing_keys"]), stored)
+    if stored.get("tie_word_embeddings") is False:
+        # transformers 5 says of every T5 that its output layer is tied; UMT5's output is then
+        # scaled, which is wrong for one that has a layer of its own.
+        model.config.tie_word_embeddings = is_tied(model)
     model.eval()
     return model  # type: ignore[no-any-return]
 
@@ -189,10 +211,60 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
     return model  # type: ignore[no-any-return]
 
 
+def _require_fitting(folder: Path, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+    """Refuse weights that have other shapes than the configuration gives them."""
+    found = sorted((name, tuple(there), tuple(wanted)) for name, there, wanted in mismatched)
+    if found:
+        name, there, wanted = found[0]
+        have = "weight has another shape" if len(found) == 1 else "weights have other shapes"
+        raise ModelError(
+            f"{folder}: {len(found)} {have} than config.json says, {name} first: {there}.",
+            f"Expected {wanted}.",
+            "Take the configuration that belongs to the weights: vocab_size, d_model and the like "
+            "must be theirs.",
+        )
+
+
+def _require_complete(
+    folder: Path, model: Any, missing: Sequence[str], stored: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint that lacks weights."""
+    if not missing:
+        return
+    lacks = "1 weight is missing" if len(missing) == 1 else f"{len(missing)} weights are missing"
+    happened = f"{folder}: {lacks}, {missing[0]} first."
+    if stored.get("tie_word_embeddings") is False:
+        model.config.tie_word_embeddings = True
+        if set(missing) <= set(model.get_expanded_tied_weights_keys(all_submodels=True)):
+            raise ModelError(
+                happened,
+                "Expected them all, for config.json says that the embeddings and the output layer "
+                "are weights of their own (tie_word_embeddings is false).",
+                'Set "tie_word_embeddings": true in config.json if the model shares them; else '
+                "download or save the checkpoint again.",
+            )
+    raise ModelError(
+        happened,
+        "Expected a complete checkpoint; missing weights would start at random.",
+        "Download or save the checkpoint again.",
+    )
+
+
 def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
-    """Write a model folder: safetensors, configuration, generation settings, tokenizer."""
+    """Write a model folder: safetensors, configuration, generation settings, tokenizer.
+
+    Args:
+        model: What to write.
+        tokenizer_folder: Its tokenizer's files, which are copied.
+        folder: Where to.
+    """
     with quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
+    complete_folder(tokenizer_folder, folder)
+
+
+def complete_folder(tokenizer_folder: Path, folder: Path) -> None:
+    """Complete a model folder: the tokenizer's files, and weights that others may read."""
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes 0600: colleagues could not read a shared folder
     for pattern in TOKENIZER_FILES:

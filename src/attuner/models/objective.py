@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attuner.kernels import kernels_for
-from attuner.models.layout import num_filling
+from attuner.models.layout import Packed, num_filling
+from attuner.models.r_drop import paired_cross_entropy, twins
 
 IGNORED = -100
 # Logits that are held at a time: in bf16 128 MB.
 _MAX_LOGITS = 2**26
+# What transformers calls the embeddings that multiply by their `embed_scale`: BART's and others'.
+_SCALED = "ScaledWordEmbedding"
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -41,6 +44,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         chunk: int,
         lookups: Lookups,
+        r_drop: float = 0.0,
     ) -> Tensor:
         """Compute the loss.
 
@@ -53,6 +57,8 @@ class LinearCrossEntropy(torch.autograd.Function):
             smoothing: Share of the target spread evenly over the vocabulary (Szegedy et al. 2016).
             chunk: Rows of logits to hold at a time.
             lookups: Embeddings that share `weight`, and add their gradients to this one's.
+            r_drop: Above 0, neighbouring rows are twins, and this is the weight of what they
+                differ by; see `models.r_drop`.
 
         Returns:
             The loss, a scalar, fp32, in nats.
@@ -65,7 +71,13 @@ class LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), chunk):
             rows = slice(start, start + chunk)
             logits = hidden[rows] @ weight.t()
-            loss, grad = _cross_entropy(logits, bias, labels[rows], smoothing, needs_grad)
+            if r_drop:
+                loss, grad = paired_cross_entropy(
+                    logits, bias, labels[rows],
+                    ignored=IGNORED, smoothing=smoothing, alpha=r_drop, with_grad=needs_grad,
+                )  # fmt: skip
+            else:
+                loss, grad = _cross_entropy(logits, bias, labels[rows], smoothing, needs_grad)
             total += loss
             if grad_hidden is not None:
                 torch.mm(grad, weight, out=grad_hidden[rows])
@@ -94,7 +106,7 @@ class LinearCrossEntropy(torch.autograd.Function):
                     found.mul_(grad)
         if grad_weight is not None:
             ctx.lookups.collect(grad_weight)
-        return grad_hidden, grad_weight, None, None, None, None, None
+        return grad_hidden, grad_weight, None, None, None, None, None, None
 
 
 def _cross_entropy(
@@ -185,33 +197,46 @@ class _Lookup(torch.autograd.Function):
 
 @contextmanager
 def loss_in_forward(model: nn.Module) -> Iterator[None]:
-    """Let `model` take `targets=` and `label_smoothing=`, and return the summed loss.
+    """Let `model` take `targets=`, `label_smoothing=` and `r_drop=`, and return the summed loss.
 
     Inside the block `model(..., targets=labels).loss` is the sum (not the mean) of the
     cross-entropies over the positions of `labels` (B, T) that are not -100, and `logits` is
-    empty. On leaving, the model is as it was.
+    empty. With `r_drop` above 0, each sequence is followed by its copy, and both count once. On
+    leaving, the model is as it was.
+
+    Raises:
+        TypeError: The output layer is not a plain linear one, but wrapped by an adapter.
     """
     call: dict[str, Any] = {}
-    output_layer = model.get_output_embeddings()  # type: ignore[operator]
+    output_layer: Any = model.get_output_embeddings()  # type: ignore[operator]
+    if type(output_layer) is not nn.Linear:  # its weight would not be all that it computes
+        raise TypeError(f"the output layer is a {type(output_layer).__name__}, not nn.Linear")
 
     def take_targets(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         call["targets"] = kwargs.pop("targets")
         call["smoothing"] = kwargs.pop("label_smoothing", 0.0)
+        call["r_drop"] = kwargs.pop("r_drop", 0.0)
         call["lookups"] = Lookups()
-        call["is_packed"] = "packed" in kwargs
+        call["packed"] = kwargs.get("packed")
         return args, kwargs
 
-    def look_up(layer: nn.Embedding, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def look_up(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if not (_is_trained(layer.weight) and layer.weight is output_layer.weight):
             return output
         found: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
             layer.weight, args[0], layer.padding_idx, call["lookups"]
         )
-        return found
+        scale = 1.0 if type(layer) is nn.Embedding else layer.embed_scale
+        return found if scale == 1 else found * scale
 
     def compute(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         hidden, targets = args[0], call["targets"]
-        rows, targets = _real(hidden.flatten(0, 1), targets.flatten(), call["is_packed"])
+        chunk = max(1, _MAX_LOGITS // len(layer.weight))  # type: ignore[arg-type]
+        if call["r_drop"]:
+            rows, targets = _paired(hidden, targets, call["packed"])
+            chunk = max(2, chunk // 8 * 2)  # some copies in fp32 are held at a time, too
+        else:
+            rows, targets = _real(hidden.flatten(0, 1), targets.flatten(), call["packed"])
         weight: Any = layer.weight
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
@@ -219,7 +244,7 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         with torch.autocast(hidden.device.type, enabled=False):
             call["loss"] = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
                 rows, weight, _bias(model, layer), targets, call["smoothing"],
-                max(1, _MAX_LOGITS // len(weight)), call["lookups"],
+                chunk, call["lookups"], call["r_drop"],
             )  # fmt: skip
         return (hidden[:, :0],)
 
@@ -234,7 +259,7 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         *(
             module.register_forward_hook(look_up)
             for module in model.modules()
-            if type(module) is nn.Embedding  # others may scale what they look up
+            if _looks_up_words(module)
         ),
     ]
     try:
@@ -244,17 +269,34 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _real(hidden: Tensor, targets: Tensor, is_packed: bool) -> tuple[Tensor, Tensor]:
+def _real(hidden: Tensor, targets: Tensor, packed: Packed | None) -> tuple[Tensor, Tensor]:
     """Hidden states (N, D) and targets (N,) of real positions, filled up as packed rows are.
 
     Packed rows are so already.
     """
-    if is_packed:
+    if packed is not None:
         return hidden, targets
     kept = targets != IGNORED
-    hidden, targets = hidden[kept], targets[kept]
+    return _filled_up(hidden[kept], targets[kept])
+
+
+def _paired(hidden: Tensor, targets: Tensor, packed: Packed | None) -> tuple[Tensor, Tensor]:
+    """Hidden states (B, T, D) and targets (B, T) as rows, each token followed by its copy."""
+    hidden, kept = hidden.flatten(0, 1), targets != IGNORED
+    lengths = kept.sum(1) if packed is None else packed.target_lengths.to(targets.device)
+    order = kept.flatten().nonzero().view(-1)[twins(lengths)]
+    return _filled_up(hidden.index_select(0, order), targets.flatten()[order])
+
+
+def _filled_up(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     filling = num_filling(len(targets))
     return F.pad(hidden, (0, 0, 0, filling)), F.pad(targets, (0, filling), value=IGNORED)
+
+
+def _looks_up_words(module: nn.Module) -> bool:
+    """Whether it is a plain embedding, or one of those that scale what they look up."""
+    is_scaled = isinstance(module, nn.Embedding) and type(module).__name__.endswith(_SCALED)
+    return type(module) is nn.Embedding or is_scaled
 
 
 def _is_trained(weight: Tensor) -> bool:

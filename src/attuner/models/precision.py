@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import torch
 
+from attuner.models.families import family_of
 
-def resolve_precision(asked: str, device: torch.device) -> tuple[str, str]:
+
+def resolve_precision(asked: str, device: torch.device, model_type: str = "") -> tuple[str, str]:
     """The format to use, and a line that says why where it is not the one asked for.
 
     Args:
         asked: `auto`, `fp32`, `bf16` or `fp16`.
         device: Where the model computes.
+        model_type: The model's family, of which some overflow in fp16.
 
     Returns:
         `fp32`, `bf16` or `fp16`, and a note, or "".
@@ -23,10 +26,18 @@ def resolve_precision(asked: str, device: torch.device) -> tuple[str, str]:
         if asked == "bf16" and not fast:
             return "fp32", "This processor has no bf16 instructions; fp32 is used."
         return ("bf16" if fast else "fp32") if asked == "auto" else asked, ""
-    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
-    if asked == "bf16" and not has_bf16:
+    # torch would also count GPUs that only emulate bf16, slowly.
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    family = family_of(model_type)
+    if has_bf16:
+        if asked == "fp16" and not family.takes_fp16:
+            return "bf16", f"{family.title} overflows in fp16; bf16 is used."
+        return "bf16" if asked == "auto" else asked, ""
+    if asked != "fp32" and not family.takes_fp16:
+        return "fp32", f"This GPU has no bf16, and {family.title} overflows in fp16; fp32 is used."
+    if asked == "bf16":
         return "fp16", "This GPU has no bf16; fp16 is used."
-    return ("bf16" if has_bf16 else "fp16") if asked == "auto" else asked, ""
+    return "fp16" if asked == "auto" else asked, ""
 
 
 def has_fast_bf16() -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attuner.data.features import Ints, SequencePairs, TokenColumn
 from attuner.models.dropout import FastDropout
+from attuner.models.families import family_of
 from attuner.models.layout import filled_up, layout, to_device
 from attuner.models.objective import IGNORED, loss_in_forward
 from attuner.models.packing import can_pack, packing
@@ -92,21 +93,37 @@ def encode(
     return Encoded(features, {reason: n for reason, n in counts.items() if n})
 
 
+def concatenated(chunks: Sequence[Encoded]) -> Encoded:
+    """One after the other; their counts added up."""
+    if len(chunks) == 1:
+        return chunks[0]
+    features = SequencePairs(
+        TokenColumn.concatenate([chunk.features.source for chunk in chunks]),
+        TokenColumn.concatenate([chunk.features.target for chunk in chunks]),
+        np.concatenate([np.zeros(0, np.int64), *(chunk.features.example for chunk in chunks)]),
+        np.concatenate([np.zeros(0), *(chunk.features.weight for chunk in chunks)]),
+    )
+    return Encoded(features, dict(sum((Counter(chunk.counts) for chunk in chunks), Counter())))
+
+
 class TranslationTask:
     """Collate and loss of text → text; packed where the model allows, padded elsewhere."""
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, model: nn.Module, *, label_smoothing: float = 0.0, r_drop: float = 0.0
+    ) -> None:
         config: Any = model.config
         self.is_packed = can_pack(model)
-        self.batches = (
-            "packed, no padding"
-            if self.is_packed
-            else f"padded by token budget ({config.model_type}: positions cannot be passed in)"
-        )
+        self.batches = "packed, no padding" if self.is_packed else _why_padded(config.model_type)
         self._label_smoothing = label_smoothing
+        self._r_drop = r_drop
         self._pad: int = config.pad_token_id
-        start = config.decoder_start_token_id
-        self._start: int = self._pad if start is None else start
+        starts: tuple[Any, ...] = (
+            getattr(config, "decoder_start_token_id", None),
+            model.generation_config.decoder_start_token_id,  # type: ignore[union-attr]
+            self._pad,
+        )
+        self._start: int = next(start for start in starts if start is not None)
 
     def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hook the loss, and packing where possible, into the model's forward."""
@@ -147,12 +164,20 @@ class TranslationTask:
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Sum of the cross-entropies over real target tokens, in nats.
 
-        Label smoothing applies while the model trains, not while it is evaluated.
+        Label smoothing and R-Drop apply while the model trains, not while it is evaluated. R-Drop
+        wants each row twice, one after the other.
         """
-        smoothing = self._label_smoothing if model.training else 0.0
+        options = {"label_smoothing": self._label_smoothing, "r_drop": self._r_drop}
         with FastDropout() if model.training else nullcontext():
-            output = model(**batch, use_cache=False, label_smoothing=smoothing)
+            output = model(**batch, use_cache=False, **(options if model.training else {}))
         return output.loss  # type: ignore[no-any-return]
+
+
+def _why_padded(model_type: str) -> str:
+    family = family_of(model_type)
+    if family.positions == "relative":
+        return f"padded by token budget ({family.title} has relative positions)"
+    return f"padded by token budget (how {family.title} counts positions is not known)"
 
 
 @contextmanager

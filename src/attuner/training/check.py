@@ -17,6 +17,7 @@ from attuner.models.codec import TextCodec
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.data import prepare_data
 from attuner.training.events import Event, Listener, Progressed
+from attuner.training.self_check import SelfChecked, check_origin
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -77,12 +78,17 @@ class Checked:
         cost: Steps, time and memory; None likewise.
         shown: The examples asked for, else the first few of training.
         num_found: How many examples hold the text that was looked for; None where none was.
+        self_check: Whether the checkpoint is sound; None for random weights, where the recipe
+            wants no such check, and where single examples were asked for.
+        is_refused: Whether training would refuse the checkpoint; the cost is not measured then.
     """
 
     inspection: Inspection | None
     cost: Cost | None
     shown: tuple[Shown, ...]
     num_found: int | None = None
+    self_check: SelfChecked | None = None
+    is_refused: bool = False
 
 
 def check(
@@ -93,7 +99,7 @@ def check(
     model_output: bool = False,
     listener: Listener | None = None,
 ) -> Checked:
-    """Read and prepare a recipe's data, look at them, and measure a few updates.
+    """Read and prepare a recipe's data, look at them and at the checkpoint, measure a few updates.
 
     With `row` or `find` only those examples are looked at, which is quicker.
 
@@ -107,7 +113,7 @@ def check(
     Raises:
         UserError: The data or the model cannot be used, or there is no such example.
     """
-    from attuner.training.setup import find_origin
+    from attuner.training.setup import find_origin, load_model
 
     emit = listener or _ignore
     found = find_origin(recipe)
@@ -115,24 +121,35 @@ def check(
         recipe, progress=lambda done, total: emit(Progressed("reading", done, total))
     )
     origin = found or _learned_origin(recipe, prepared, emit)
-    codec = origin.codec
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
         outputs = _outputs(recipe, origin, chosen) if model_output else []
-        return Checked(None, None, _shown(recipe, codec, chosen, outputs), num_found)
+        return Checked(None, None, _shown(recipe, origin.codec, chosen, outputs), num_found)
+    languages = prepared.train[0].languages
+    codec = origin.codec.between(*languages) if any(languages) else origin.codec
+    plain = codec.between(None, None).with_prefix("")
     inspection = inspect(
         prepared,
-        encode_source=codec.encode_source,
+        encode_source=plain.encode_source,
         encode_target=codec.encode_target,
         decode=codec.decode,
         unk_token_id=codec.unk_token_id,
         max_source_tokens=recipe.data.max_source_tokens,
         max_target_tokens=recipe.data.max_target_tokens,
+        prefix=codec.source_prefix,
     )
     first = list(_numbered(prepared))[:_FIRST]
     outputs = _outputs(recipe, origin, first) if model_output else []
-    cost = measure_cost(recipe, origin, prepared, emit)
-    return Checked(inspection, cost, _shown(recipe, codec, first, outputs))
+    model = load_model(recipe, origin)
+    found_out = check_origin(recipe, origin, model, prepared)
+    is_damaged = found_out is not None and bool(found_out.damage)
+    return Checked(
+        inspection,
+        None if is_damaged else measure_cost(recipe, origin, model, prepared, emit),
+        _shown(recipe, codec, first, outputs),
+        self_check=found_out,
+        is_refused=is_damaged and recipe.model.self_check == "fail",
+    )
 
 
 def to_json(checked: Checked) -> dict[str, Any]:
@@ -190,7 +207,21 @@ def _choose(
 def _shown(
     recipe: Recipe, codec: TextCodec, chosen: list[Numbered], outputs: list[str]
 ) -> tuple[Shown, ...]:
-    data = recipe.data
+    data, whole = recipe.data, recipe.task.whole_texts
+
+    def shown_lines(text: str, example: Example, side: str) -> tuple[ShownLine, ...]:
+        languages = example.languages
+        own = codec.between(*languages) if any(languages) else codec
+        encode, spell, limit = (
+            (own.encode_source, own.source_tokens, data.max_source_tokens)
+            if side == "source"
+            else (own.encode_target, own.target_tokens, data.max_target_tokens)
+        )
+        return tuple(
+            ShownLine(line, tuple(spell(*encode([line]).to_lists())), limit)
+            for line in segment(text, whole=whole).lines
+        )
+
     return tuple(
         Shown(
             row=row,
@@ -199,22 +230,8 @@ def _shown(
             context=example.address.context,
             source=example.source,
             references=example.references,
-            source_lines=tuple(
-                ShownLine(
-                    line,
-                    tuple(codec.source_tokens(*codec.encode_source([line]).to_lists())),
-                    data.max_source_tokens,
-                )
-                for line in segment(example.source).lines
-            ),
-            target_lines=tuple(
-                ShownLine(
-                    line,
-                    tuple(codec.target_tokens(*codec.encode_target([line]).to_lists())),
-                    data.max_target_tokens,
-                )
-                for line in segment(example.references[0]).lines
-            ),
+            source_lines=shown_lines(example.source, example, "source"),
+            target_lines=shown_lines(example.references[0], example, "target"),
             output=outputs[index] if outputs else None,
         )
         for index, (row, part, example) in enumerate(chosen)
@@ -225,14 +242,15 @@ def _outputs(recipe: Recipe, origin: Origin, chosen: list[Numbered]) -> list[str
     """What the untuned model makes of the examples."""
     if not chosen:
         return []
-    from attuner.inference.translator import Translator
-    from attuner.training.scoring import build_engine
+    from attuner.evaluation.evaluate import generate
+    from attuner.training.scoring import build_translator
     from attuner.training.setup import generation_options, load_model
 
     options = generation_options(recipe)
-    translator = Translator(build_engine(load_model(recipe, origin), origin.codec, options))
-    return translator.translate(
-        [example.source for _, _, example in chosen],
+    translator = build_translator(load_model(recipe, origin), origin.codec, options)
+    return generate(
+        translator,
+        [example for _, _, example in chosen],
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
     )

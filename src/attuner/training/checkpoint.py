@@ -2,13 +2,15 @@
 
 A checkpoint is a folder `step-000123` with
 
-    model.safetensors       weights, fp32
+    model.safetensors       trained weights and buffers, fp32
+    ema.safetensors         the running mean of the trained weights, where there is one
     optimizer.safetensors   AdamW's moments, by parameter name
     random.safetensors      random states of torch (processor and accelerators)
     state.json              loop state, best so far, the batch plan's position
 
-It is written as `.step-000123.partial`, synced, and renamed: a folder with the final name is
-complete.
+Frozen weights are not in it: they are those of the model that the run began with, whose fingerprint
+is in the manifest. A checkpoint is written as `.step-000123.partial`, synced, and renamed: a folder
+with the final name is complete.
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError
+from attuner.training.averaging import trained_weights
 from attuner.training.loop import LoopState
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json")
+    from attuner.training.averaging import Ema
+
+MODEL, EMA = "model.safetensors", "ema.safetensors"
+_FILES = (MODEL, "optimizer.safetensors", "random.safetensors", "state.json")
 
 
 def save_checkpoint(
@@ -37,6 +44,7 @@ def save_checkpoint(
     state: LoopState,
     *,
     scaler: torch.amp.GradScaler | None = None,
+    ema: Ema | None = None,
 ) -> Path:
     """Write a checkpoint into `folder` (the run's `checkpoints`); returns its own folder.
 
@@ -46,6 +54,7 @@ def save_checkpoint(
         optimizer: The bare optimizer.
         state: Where the loop stands.
         scaler: That of fp16, where there is one.
+        ema: The running mean, where there is one.
 
     Raises:
         OSError, SafetensorError: It cannot be written; nothing of it is left then.
@@ -57,7 +66,9 @@ def save_checkpoint(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file(_weights(model), partial / "model.safetensors")
+        save_file(_weights(model), partial / MODEL)
+        if ema is not None:
+            save_file(dict(ema.weights), partial / EMA)
         save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
         save_file(_random_states(), partial / "random.safetensors")
         about = {
@@ -66,8 +77,8 @@ def save_checkpoint(
             "scaler": None if scaler is None else scaler.state_dict(),
         }
         (partial / "state.json").write_text(json.dumps(about), encoding="utf-8")
-        for name in _FILES:
-            _sync(partial / name)
+        for file in partial.iterdir():
+            _sync(file)
         _sync(partial)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
@@ -84,6 +95,7 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     *,
     scaler: torch.amp.GradScaler | None = None,
+    ema: Ema | None = None,
 ) -> LoopState:
     """Put a checkpoint's weights, moments and random states back; returns the loop's state.
 
@@ -98,7 +110,8 @@ def load_checkpoint(
 
     by_name = dict(_trained(model))
     try:
-        weights = _read_weights(folder, model)
+        weights = _read(folder / MODEL, _weights(model))
+        means = None if ema is None else _read(folder / EMA, ema.weights)
         moments = {
             tuple(key.split(":", 1)): tensor
             for key, tensor in load_file(folder / "optimizer.safetensors").items()
@@ -112,7 +125,9 @@ def load_checkpoint(
         torch_state = randoms["torch"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
-    _put_back(weights, model)
+    _put_back(weights, _weights(model))
+    if ema is not None and means is not None:
+        _put_back(means, ema.weights)
     for (what, name), tensor in moments.items():
         slot = optimizer.state[by_name[name]]
         slot[what] = tensor.to(by_name[name].device)
@@ -126,38 +141,40 @@ def load_checkpoint(
     return loop
 
 
-def load_weights(folder: Path, model: nn.Module) -> None:
-    """Put a checkpoint's weights into the model.
+def read_weights(folder: Path, model: nn.Module, *, file: str = MODEL) -> dict[str, torch.Tensor]:
+    """The trained weights in a checkpoint, of the names and shapes that the model has.
+
+    Args:
+        folder: The checkpoint.
+        model: The bare model.
+        file: `MODEL`, or `EMA` for their running mean.
 
     Raises:
-        RunError: They are missing or damaged; the model is as it was then.
+        RunError: They are missing or damaged.
     """
     from safetensors import SafetensorError
 
     try:
-        weights = _read_weights(folder, model)
+        return _read(folder / file, trained_weights(model))
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(folder, error) from error
-    _put_back(weights, model)
 
 
-def _read_weights(folder: Path, model: nn.Module) -> dict[str, torch.Tensor]:
-    """A checkpoint's weights, of the names and shapes that the model has."""
+def _read(path: Path, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A file's tensors, if it has all that are wanted in their shapes."""
     from safetensors.torch import load_file
 
-    stored: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
-    for name, tensor in _weights(model).items():
+    stored: dict[str, torch.Tensor] = load_file(path)
+    for name, tensor in wanted.items():
         if name not in stored or stored[name].shape != tensor.shape:
-            raise ValueError(f"model.safetensors has no {name} of shape {tuple(tensor.shape)}")
+            raise ValueError(f"{path.name} has no {name} of shape {tuple(tensor.shape)}")
     return stored
 
 
-def _put_back(stored: dict[str, torch.Tensor], model: nn.Module) -> None:
-    import torch
-
-    with torch.no_grad():
-        for name, tensor in _weights(model).items():
-            tensor.copy_(stored[name])
+def _put_back(stored: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy what was stored into the tensors of these names."""
+    for name, tensor in tensors.items():
+        tensor.copy_(stored[name])
 
 
 def _damaged(folder: Path, error: Exception) -> RunError:
@@ -186,9 +203,9 @@ def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers, tied ones once, by name."""
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    """Trained parameters and all buffers, tied ones once, by name."""
+    buffers = {name: tensor.detach() for name, tensor in model.named_buffers()}
+    return {**trained_weights(model), **buffers}
 
 
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -68,18 +68,23 @@ class Cost:
 
 
 def measure_cost(
-    recipe: Recipe, origin: Origin, prepared: Prepared, emit: Callable[[Event], None]
+    recipe: Recipe,
+    origin: Origin,
+    model: nn.Module,
+    prepared: Prepared,
+    emit: Callable[[Event], None],
 ) -> Cost:
     """Translate some examples and do a few updates as the run would do them.
 
     Args:
         recipe: The recipe.
-        origin: Its model and tokens.
+        origin: Its tokens.
+        model: Its model, whose weights are changed.
         prepared: Its examples.
         emit: Is told of progress.
 
     Raises:
-        UserError: The model cannot be used, or there is nothing to train on.
+        UserError: There is nothing to train on.
     """
     from attuner.tasks.translation import TranslationTask
     from attuner.training import setup
@@ -88,11 +93,17 @@ def measure_cost(
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
     features, _, _ = encode_parts(recipe, prepared, origin, emit)
-    model = setup.load_model(recipe, origin)
+    notes += setup.choose_trained(recipe, model)
     device = setup.build_device(
-        recipe, lambda event: notes.append(event.text) if isinstance(event, Noted) else None
+        recipe,
+        lambda event: notes.append(event.text) if isinstance(event, Noted) else None,
+        model_type=str(model.config.model_type),  # type: ignore[union-attr]
     )
-    task = TranslationTask(model, label_smoothing=recipe.training.label_smoothing)
+    task = TranslationTask(
+        model,
+        label_smoothing=recipe.training.label_smoothing,
+        r_drop=recipe.training.r_drop,
+    )
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
     a_translation = _seconds_a_translation(recipe, model, origin.codec, prepared)
@@ -148,7 +159,7 @@ def _timed_steps(
             prepared,
             plan,
             accelerator,
-            collate=lambda rows: task.collate(features, rows, accelerator.device),
+            collate=setup.collate_training(recipe, task, features, accelerator.device),
             loss=task.loss,
             evaluate=lambda: ({}, {}),
             save=lambda state, is_best: Path(),
@@ -170,20 +181,19 @@ def _seconds_a_translation(
     recipe: Recipe, model: nn.Module, codec: TextCodec, prepared: Prepared
 ) -> float:
     """Mean over some examples to be evaluated; the untuned model translates them."""
-    from attuner.inference.translator import Translator
+    from attuner.evaluation.evaluate import generate
     from attuner.training import setup
-    from attuner.training.scoring import build_engine
+    from attuner.training.scoring import build_translator
 
     pool: Sequence[Example] = [*prepared.validation, *prepared.test]
-    texts = [example.source for example in pool[:: max(1, len(pool) // _TRANSLATED)]]
-    texts = texts[:_TRANSLATED]
-    if not texts:
+    chosen = pool[:: max(1, len(pool) // _TRANSLATED)][:_TRANSLATED]
+    if not chosen:
         return 0.0
     options = setup.generation_options(recipe)
-    translator = Translator(build_engine(model, codec, options))
+    translator = build_translator(model, codec, options)
     began = time.perf_counter()
-    translator.translate(texts, num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
-    return (time.perf_counter() - began) / len(texts)
+    generate(translator, chosen, num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
+    return (time.perf_counter() - began) / len(chosen)
 
 
 def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int, num_epochs: float) -> int:

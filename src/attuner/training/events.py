@@ -37,6 +37,7 @@ class Planned:
     kernels: str  # "native kernels" or "torch's kernels", with the reason; "" on a GPU
     batches: str  # "packed" or "padded", with the reason
     first_step: int = 0  # above 0 when a run is resumed
+    num_trained: int | None = None  # parameters that are trained; None where not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,10 @@ class Evaluated:
     """A split was scored.
 
     Attributes:
-        when: "before", "epoch", "steps" or "after".
+        when: "before", "epoch", "steps", "mean" (that of the last checkpoints) or "after".
         split: "validation" or "test".
         scores: `loss` in nats a token, and metrics such as `bleu` and `chrf` (0 to 100).
-        signatures: The settings behind each metric.
+        signatures: The settings behind each metric, and the `engine` that generated.
         train_loss: Mean training loss since the last evaluation; None before training.
     """
 

@@ -100,7 +100,7 @@ class RunFolder:
         """Forget the events after an update, which a resumed run will repeat."""
         kept = [e for e in self.events() if e.get("step", e.get("num_steps", 0)) <= step]
         kept = [e for e in kept if e["event"] not in ("finished", "delivered", "planned")]
-        kept = [e for e in kept if e.get("when") != "after"]
+        kept = [e for e in kept if e.get("when") not in ("mean", "after")]
         write_lines(self.metrics, kept)
 
 

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from attuner.data.features import Ints
     from attuner.tasks.task import Batch
     from attuner.training.adamw import AdamW
+    from attuner.training.averaging import Ema
 
 # Scores of which less is better.
-FALLING = frozenset({"loss"})
+FALLING = frozenset({"loss", "ter"})
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ def train_loop(
     evaluate: Evaluate,
     save: Save,
     settings: Settings,
+    ema: Ema | None = None,
     state: LoopState | None = None,
 ) -> Iterator[Event]:
     """Train, and yield what happens.
@@ -119,6 +121,7 @@ def train_loop(
         evaluate: Scores of the validation examples, and their signatures.
         save: Writes a checkpoint (the second argument: it is the best so far), returns its folder.
         settings: The numbers.
+        ema: The running mean of the weights, where there is one.
         state: Where to go on from.
 
     Yields:
@@ -143,6 +146,8 @@ def train_loop(
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1
+        if ema is not None:
+            ema.update(state.step)
         state.plan = plan.state()
         state.num_examples += len(update.rows)
         state.loss_sum += loss_sum

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from attuner.errors import RunError
+from attuner.models.fingerprint import file_sha256, weights_fingerprint
 from attuner.training.folder import RunFolder
 
 _LIBRARIES = (
     "attuner", "torch", "transformers", "accelerate", "datasets", "ctranslate2",
-    "sentencepiece", "sacrebleu", "translate-toolkit",
+    "sentencepiece", "sacrebleu", "peft", "translate-toolkit",
 )  # fmt: skip
 _MOST_LISTED = 5
 
@@ -44,7 +44,7 @@ def build_manifest(
         precision: Number format of the matrix products.
         kernels: Which kernels a processor uses, in words.
     """
-    weights = sorted(model_folder.glob("*.safetensors")) if model_folder else []
+    weights = weights_fingerprint(model_folder) if model_folder else {}
     return {
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
@@ -56,8 +56,8 @@ def build_manifest(
             "kernels": kernels,
         },
         "seeds": dict(seeds),
-        "model": {"name": model, "sha256": {path.name: _sha256(path) for path in weights}},
-        "data": {str(path): _sha256(path) for path in data_files},
+        "model": {"name": model, "sha256": weights},
+        "data": {str(path): file_sha256(path) for path in data_files},
         "hub_data": [dict(source) for source in hub_data],
     }
 
@@ -104,11 +104,33 @@ def require_same_data(folder: RunFolder, data_files: Callable[[], Iterable[Path]
         )
 
 
+def require_same_model(folder: RunFolder, model_folder: Path | None) -> None:
+    """Refuse to go on from another model: checkpoints lack the weights that are not trained.
+
+    Args:
+        folder: The run.
+        model_folder: Where the model's weights lie now; None for random ones.
+
+    Raises:
+        RunError: They are others than when the run began.
+    """
+    known = json.loads(folder.manifest.read_text(encoding="utf-8")).get("model", {}).get("sha256")
+    if model_folder is None or known == weights_fingerprint(model_folder):
+        return
+    raise RunError(
+        f"The weights in {model_folder} have changed since the run began.",
+        "A run goes on with the very model that it began with: their SHA-256 is in "
+        f"{folder.manifest}.",
+        "Put them back as they were, or start a new run: "
+        f"attuner train {folder.recipe} output.name=...",
+    )
+
+
 def _change(path: Path, digest: str) -> str:
     """What is no longer as it was; "" where nothing is."""
     if not path.is_file():
         return f"{path} is missing, which the run began with."
-    now = _sha256(path)
+    now = file_sha256(path)
     if now == digest:
         return ""
     return (
@@ -126,12 +148,6 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _sha256(path: Path) -> str:
-    """Fingerprint of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:

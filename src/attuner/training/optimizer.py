@@ -97,12 +97,14 @@ def keep_pad_row_zero(model: nn.Module) -> None:
 
     Marian starts its decoder from a zero embedding; transformers from the row of the pad token,
     which is tied to the output layer, so that plain fine-tuning moves it and CTranslate2, which
-    starts from zero as Marian does, then disagrees.
+    starts from zero as Marian does, then disagrees. A frozen row stays as it is.
     """
     config = model.config
     weight = model.get_output_embeddings().weight  # type: ignore[operator]
     start: int | None = config.decoder_start_token_id  # type: ignore[union-attr,assignment]
     if config.model_type != "marian" or start is None or bool(weight[start].any()):  # type: ignore[union-attr]
+        return
+    if not weight.requires_grad:
         return
 
     def clear(parameter: torch.Tensor) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.preparation import Prepared, num_unpaired, training_pairs
 from attuner.errors import DataError
-from attuner.models.fingerprint import tokenizer_fingerprint
+from attuner.models.fingerprint import codec_fingerprint
 from attuner.training.events import Event, Progressed
 from attuner.training.scoring import Part
 
@@ -57,12 +58,11 @@ def encode_parts(
 
 
 def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit: Emit) -> Encoded:
-    from attuner.tasks.translation import encode
+    from attuner.tasks.translation import concatenated, encode
     from attuner.training.encoded_cache import cached, encoded_key
 
     what = "training" if part == "train" else part
     examples: list[Example] = getattr(prepared, part)
-    pairs = list(training_pairs(examples))
     options: dict[str, Any] = {
         "weights": [example.weight for example in examples],
         "max_source_tokens": recipe.data.max_source_tokens,
@@ -70,26 +70,45 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit:
         "too_long": recipe.data.too_long if part == "train" else "cut",
     }
 
-    def make() -> Encoded:
-        def progress(done: int, total: int) -> None:
-            emit(Progressed(f"tokenising {what}", done, total))
+    def progress(done: int, total: int) -> None:
+        emit(Progressed(f"tokenising {what}", done, total))
 
-        return encode(pairs, origin.codec, **options, progress=progress)
-
-    if recipe.data.cache:
-        tokenizer = tokenizer_fingerprint(origin.tokenizer_folder)
-        encoded = cached(encoded_key(pairs, tokenizer=tokenizer, **options), make)
-    else:
-        encoded = make()
+    chunks = []
+    for languages, pairs in _pairs_by_languages(examples, prepared.whole_texts).items():
+        codec = origin.codec.between(*languages) if any(languages) else origin.codec
+        make = partial(encode, pairs, codec, **options, progress=progress)
+        if recipe.data.cache:
+            key = encoded_key(
+                pairs,
+                tokenizer=codec_fingerprint(origin.tokenizer_folder, codec),
+                **options,
+            )
+            chunks.append(cached(key, make))
+        else:
+            chunks.append(make())
+    encoded = concatenated(chunks)
     if not len(encoded.features):
         raise _no_pairs(recipe, what, examples, encoded.counts.get("too long", 0))
     return encoded
 
 
+Languages = tuple[str | None, str | None]
+
+
+def _pairs_by_languages(
+    examples: Sequence[Example], whole_texts: bool
+) -> dict[Languages, list[tuple[str, str, int]]]:
+    """Pairs to learn from, by what a codec is told of their languages."""
+    found: dict[Languages, list[tuple[str, str, int]]] = {}
+    for pair in training_pairs(examples, whole_texts=whole_texts):
+        found.setdefault(examples[pair[2]].languages, []).append(pair)
+    return found
+
+
 def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: int) -> DataError:
     """The error where encoding left nothing of a part."""
     data = recipe.data
-    unpaired = num_unpaired(examples)
+    unpaired = 0 if recipe.task.whole_texts else num_unpaired(examples)
     reasons = []
     if unpaired:
         reasons.append(f"sides with different numbers of lines {unpaired:,}")
@@ -125,7 +144,10 @@ def notes(
         f"data.max_source_tokens={data.max_source_tokens}, "
         f"data.max_target_tokens={data.max_target_tokens}"
     )
-    done = {"cut": "Lines cut", "too long": "Pairs of lines left out as too long"}
+    unit = "texts" if recipe.task.whole_texts else "lines"
+    done = {
+        "cut": f"{unit.capitalize()} cut", "too long": f"Pairs of {unit} left out as too long"
+    }  # fmt: skip
     lines = [
         f"{done[what]} ({limits}): {', '.join(f'{name} {n:,}' for name, n in found.items())}."
         for what, found in counts.items()

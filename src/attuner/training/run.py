@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.errors import RunError
 from attuner.kernels import describe
 from attuner.training import parts, setup, vocabulary
+from attuner.training.averaging import Ema
+from attuner.training.delivery import choose_weights, write_model
 from attuner.training.disk import disk_faults, require_space
 from attuner.training.events import (
     DataPrepared,
@@ -32,9 +35,14 @@ from attuner.training.folder import (
     write_text,
 )
 from attuner.training.loop import DivergedError, LoopState, train_loop
-from attuner.training.manifest import build_manifest, device_name, require_same_data
+from attuner.training.manifest import (
+    build_manifest,
+    device_name,
+    require_same_data,
+    require_same_model,
+)
 from attuner.training.result import Run as Run
-from attuner.training.scorer import Scorer
+from attuner.training.scorer import Scorer, Scores
 from attuner.training.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -115,22 +123,33 @@ class _Job:
             listener(event)
 
     def run(self, *, resumes: bool) -> Run:
+        from attuner.evaluation.evaluate import require_metrics
+
         began = time.perf_counter()
+        require_metrics(self.recipe.task.metrics)
         setup.set_seeds(self.recipe.training.seed)
         found = setup.find_origin(self.recipe)
-        if found is None and resumes:
-            found = vocabulary.load_origin(self.recipe, self.folder.vocabulary)
+        if resumes:
+            if found is None:
+                found = vocabulary.load_origin(self.recipe, self.folder.vocabulary)
+            require_same_model(self.folder, found.model_folder)
         prepared = self._read()
         self.origin = found or self._learn_vocabulary(prepared)
-        self._build(prepared)
+        self._load(prepared)
+        if not resumes:
+            self._check_checkpoint(prepared)
+        self._build()
         if not resumes:
             self._write_manifest()
             require_space(self.folder.path, self._needed_bytes())
         with self.scorer.hooked():
             self.scorer.before()
             state = self._loop(resumes)
-            self.store.load_best(state)
-            self.scorer.after(state.step, self.plan.num_epochs(state.step))
+            epoch = self.plan.num_epochs(state.step)
+            choose_weights(
+                self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
+            )
+            self.scorer.after(state.step, epoch)
         counts = {**prepared.counts, **self.line_counts}
         return self._deliver(counts, time.perf_counter() - began)
 
@@ -148,21 +167,30 @@ class _Job:
             vocabulary.learn(self.recipe, prepared, partial, self.emit)
         return vocabulary.load_origin(self.recipe, self.folder.vocabulary)
 
-    def _build(self, prepared: Prepared) -> None:
-        """Features, model, device, plan, optimizer, scorer."""
-        from attuner.tasks.translation import TranslationTask
-        from attuner.training.optimizer import build_optimizer, keep_pad_row_zero
-
-        options, codec = self.recipe.training, self.origin.codec
+    def _load(self, prepared: Prepared) -> None:
+        """Features, device, and the checkpoint as it is."""
         self.features, self.parts, self.line_counts = parts.encode_parts(
             self.recipe, prepared, self.origin, self.emit
         )
         for note in parts.notes(self.recipe, self.line_counts, "validation" in self.parts):
             self.emit(Noted(note))
-        self.raw_model = setup.load_model(self.recipe, self.origin)
-        device = setup.build_device(self.recipe, self.emit)
-        self.accelerator, self.precision = device.accelerator, device.precision
-        self.task = TranslationTask(self.raw_model, label_smoothing=options.label_smoothing)
+        model = setup.load_model(self.recipe, self.origin)
+        family = str(model.config.model_type)  # type: ignore[union-attr]
+        self.device = setup.build_device(self.recipe, self.emit, model_type=family)
+        self.accelerator = self.device.accelerator
+        self.raw_model = model.to(self.accelerator.device)
+
+    def _build(self) -> None:
+        """What is trained of the model, plan, optimizer, scorer."""
+        from attuner.tasks.translation import TranslationTask
+        from attuner.training.optimizer import build_optimizer, keep_pad_row_zero
+
+        options, device = self.recipe.training, self.device
+        for note in setup.choose_trained(self.recipe, self.raw_model):
+            self.emit(Noted(note))
+        self.task = TranslationTask(
+            self.raw_model, label_smoothing=options.label_smoothing, r_drop=options.r_drop
+        )
         self.plan = setup.build_plan(self.recipe, self.features, is_packed=self.task.is_packed)
         keep_pad_row_zero(self.raw_model)
         optimizer = build_optimizer(
@@ -172,11 +200,13 @@ class _Job:
             computes_in=device.computes_in,
         )
         self.model, self.optimizer = setup.prepare(self.accelerator, self.raw_model, optimizer)
+        self.ema = Ema(self.raw_model, options.ema.decay) if options.ema else None
         self.store = CheckpointStore(
             self.folder.checkpoints,
             self.raw_model,
             optimizer,
             scaler=self.accelerator.scaler,
+            ema=self.ema,
             keep=options.keep_checkpoints,
             emit=self.emit,
         )
@@ -184,7 +214,7 @@ class _Job:
             self.model,
             self.raw_model,
             self.task,
-            codec,
+            self.origin.codec,
             self.parts,
             setup.generation_options(self.recipe),
             device=self.accelerator.device,
@@ -193,6 +223,21 @@ class _Job:
             translations=self.folder.translations,
             emit=self.emit,
         )
+
+    def _check_checkpoint(self, prepared: Prepared) -> None:
+        """Look whether the checkpoint is sound, and stop where the recipe says so."""
+        from attuner.training.self_check import check_origin
+
+        evaluated = [part.features for part in self.parts.values()]
+        checked = check_origin(
+            self.recipe, self.origin, self.raw_model, prepared, [self.features, *evaluated]
+        )
+        if checked is None:
+            return
+        if self.recipe.model.self_check == "fail":
+            checked.require_sound()
+        for line in checked.lines:
+            self.emit(Noted(line))
 
     def _write_manifest(self) -> None:
         from attuner.training.data import data_files, hub_data
@@ -204,15 +249,17 @@ class _Job:
             model_folder=self.origin.model_folder,
             seeds={"training": self.recipe.training.seed, "split": self.recipe.data.split.seed},
             device=device_name(self.accelerator.device),
-            precision=self.precision,
+            precision=self.device.precision,
             kernels=describe(self.accelerator.device.type),
         )
         write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
 
     def _needed_bytes(self) -> int:
-        """Room for checkpoints (weights and two moments, fp32), the best one and the model."""
-        weights = 4 * setup.num_parameters(self.raw_model)
-        return 3 * weights * (self.recipe.training.keep_checkpoints + 2) + 2 * weights
+        """Room for checkpoints (trained weights and two moments, fp32), the best and the model."""
+        model = 4 * setup.num_parameters(self.raw_model)
+        trained = 4 * setup.num_parameters(self.raw_model, trained_only=True)
+        checkpoint = (4 if self.ema else 3) * trained
+        return checkpoint * (self.recipe.training.keep_checkpoints + 2) + 2 * model
 
     def _loop(self, resumes: bool) -> LoopState:
         options = self.recipe.training
@@ -230,8 +277,9 @@ class _Job:
                 batch=setup.describe_batch(self.recipe),
                 accumulation=options.accumulation,
                 num_parameters=setup.num_parameters(self.raw_model),
+                num_trained=setup.num_parameters(self.raw_model, trained_only=True),
                 device=str(self.accelerator.device),
-                precision=self.precision,
+                precision=self.device.precision,
                 kernels=describe(self.accelerator.device.type),
                 batches=self.task.batches,
                 first_step=state.step,
@@ -242,11 +290,14 @@ class _Job:
             self.optimizer,
             self.plan,
             self.accelerator,
-            collate=lambda rows: self.task.collate(self.features, rows, self.accelerator.device),
+            collate=setup.collate_training(
+                self.recipe, self.task, self.features, self.accelerator.device
+            ),
             loss=self.task.loss,
-            evaluate=lambda: self.scorer.now("validation"),
+            evaluate=self._validate,
             save=lambda state, is_best: self.store.save(state),
             settings=setup.loop_settings(self.recipe, num_steps, "validation" in self.parts),
+            ema=self.ema,
             state=state,
         )
         try:
@@ -258,12 +309,16 @@ class _Job:
             raise RunError(error.happened, f"{error.expected} {saved}", error.remedy) from error
         return state
 
+    def _validate(self) -> Scores:
+        """Scores of the weights that would be delivered."""
+        with self.ema.in_use() if self.ema else nullcontext():
+            return self.scorer.now("validation")
+
     def _deliver(self, counts: Mapping[str, Mapping[str, int]], seconds: float) -> Run:
         from attuner.evaluation.report import plot_curves
-        from attuner.models.loading import save_model
 
         with new_folder(self.folder.model) as partial:
-            save_model(self.raw_model, self.origin.tokenizer_folder, partial)
+            write_model(self.recipe, self.raw_model, self.origin, partial)
         events = self.folder.events()
         plot_curves(events, self.folder.curves, title=self.folder.path.name)
         split = self.scorer.final

@@ -130,7 +130,8 @@ class Scorer:
                 computing=self._computing,
             )
             found = self._generate(name)
-        return (with_loss(found.scores, loss), found.signatures), found.predictions
+        signatures = {**found.signatures, "engine": found.engine}
+        return (with_loss(found.scores, loss), signatures), found.predictions
 
     def _generate(self, name: str) -> Evaluation:
         self._hooks.close()

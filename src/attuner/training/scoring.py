@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,20 +19,32 @@ from attuner.inference.engine import Engine
 
 if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
+    from attuner.inference.translator import Translator
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to generate; see `recipe.Generation`."""
+    """How to generate, see `recipe.Generation`, and what to score it by.
+
+    Attributes:
+        whole_texts: Whether a text is taken as a whole, not line by line.
+        max_source_tokens: Longer sources are cut; 0 leaves it to the engine.
+        metrics: Names of the scores.
+    """
 
     engine: str = "auto"
     quantization: str = "float32"
     num_beams: int = 4
     max_new_tokens: int = 128
+    whole_texts: bool = False
+    max_source_tokens: int = 0
+    metrics: tuple[str, ...] = ("bleu", "chrf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +94,31 @@ def build_engine(model: nn.Module, codec: TextCodec, options: GenerationOptions)
 
     `auto` takes CTranslate2 where it supports the model's family.
     """
+    from attuner.inference.transformers_engine import TransformersEngine
+
     family: str = model.config.model_type  # type: ignore[union-attr,assignment]
     if options.engine == "transformers" or (options.engine == "auto" and family not in CONVERTIBLE):
-        from attuner.inference.transformers_engine import TransformersEngine
-
         return TransformersEngine(model, codec)
+    from attuner.inference.conversion import ConversionError
     from attuner.inference.ctranslate2_engine import engine_from_model
 
-    return engine_from_model(model, codec, quantization=options.quantization)
+    try:
+        return engine_from_model(model, codec, quantization=options.quantization)
+    except ConversionError as error:
+        if options.engine != "auto":
+            raise
+        logger.warning("%s: transformers generates", error.happened.rstrip("."))
+        return TransformersEngine(model, codec)
+
+
+def build_translator(model: nn.Module, codec: TextCodec, options: GenerationOptions) -> Translator:
+    """What generates from a model in memory, as `attuner.load` gives it to users."""
+    from attuner.inference.translator import Translator
+
+    engine = build_engine(model, codec, options)
+    return Translator(
+        engine, whole_texts=options.whole_texts, max_source_tokens=options.max_source_tokens
+    )
 
 
 def generated_scores(
@@ -109,11 +139,11 @@ def generated_scores(
         progress: Called with examples done and in all.
     """
     from attuner.evaluation.evaluate import evaluate
-    from attuner.inference.translator import Translator
 
     return evaluate(
-        Translator(build_engine(model, codec, options)),
+        build_translator(model, codec, options),
         examples,
+        metrics=options.metrics,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
         progress=progress,

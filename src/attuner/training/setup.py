@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.errors import RunError
-from attuner.models.codec import TextCodec, load_codec
+from attuner.errors import ModelError, RunError
+from attuner.models.adapter_folder import base_folder, is_adapter
+from attuner.models.codec import TextCodec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
+from attuner.models.usage import load_codec_between, set_languages
 from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
 from attuner.training.memory import reuse_freed_memory
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attuner.data.batching import BatchPlan
-    from attuner.data.features import SequencePairs
+    from attuner.data.features import Ints, SequencePairs
     from attuner.recipe import Recipe
+    from attuner.tasks.task import Batch, Task
 
 # Target tokens of an update where the recipe does not say.
 DEFAULT_BATCH_TOKENS = 2048
+# Source tokens that engines allow where they are not told.
+ENGINE_SOURCE_TOKENS = 512
 # Where batches are padded: the most positions of one micro-batch, for memory's sake.
 MAX_PADDED_TOKENS = 2048
 
@@ -40,7 +45,7 @@ class Origin:
     """What a run starts from.
 
     Attributes:
-        codec: The tokens.
+        codec: The tokens, the task's prefix before source texts included.
         tokenizer_folder: Where the tokenizer's files lie.
         model_folder: Where the weights lie; None for random ones.
         name: The model as the recipe names it.
@@ -66,37 +71,100 @@ def find_origin(recipe: Recipe) -> Origin | None:
     options = recipe.model
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
-        return Origin(load_codec(folder), folder, folder, options.checkpoint)
+        if options.adapter is not None and options.adapter.save == "separate":
+            _require_whole(folder)
+        whole = base_folder(folder) or folder
+        return Origin(_codec(recipe, whole, folder), whole, folder, options.checkpoint)
     if options.tokenizer is None:
         return None
     assert options.config is not None
     folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
-    return origin_from_scratch(options.config, folder)
+    return origin_from_scratch(recipe, options.config, folder)
 
 
-def origin_from_scratch(config: Mapping[str, Any], tokenizer_folder: Path) -> Origin:
+def _require_whole(folder: Path) -> None:
+    """Refuse an adapter as the base of another one."""
+    if is_adapter(folder):
+        raise ModelError(
+            f"{folder} is itself an adapter: another one on top of it cannot be kept apart.",
+            "An adapter that is delivered alone is found with a whole model as its base.",
+            "Set model.adapter.save=merged, or start from the model that it is for.",
+        )
+
+
+def lasting_name(origin: Origin) -> str:
+    """The name of a model as it is found from any folder: a path in full, other names as given."""
+    assert origin.model_folder is not None
+    return str(origin.model_folder.resolve()) if Path(origin.name).is_dir() else origin.name
+
+
+def origin_from_scratch(
+    recipe: Recipe, config: Mapping[str, Any], tokenizer_folder: Path
+) -> Origin:
     """The origin of random weights.
 
     Raises:
-        ModelError: The folder holds no tokenizer.
+        ModelError: The folder holds no tokenizer, or one that knows no such languages.
     """
     name = f"{config.get('model_type')} from scratch"
-    return Origin(load_codec(tokenizer_folder), tokenizer_folder, None, name, config)
+    return Origin(_codec(recipe, tokenizer_folder), tokenizer_folder, None, name, config)
+
+
+def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
+    """The folder's tokens, set to the task's languages (the first target's) and prefix."""
+    task = recipe.task
+    return load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
-    """The checkpoint's weights in fp32, or random ones.
+    """The checkpoint's weights in fp32, or random ones; the task's languages are set.
 
     Raises:
         ModelError: See `models.loading`.
     """
     options = recipe.model
     if origin.model_folder is not None:
-        return load_seq2seq(origin.model_folder, dropout=options.dropout)
-    assert origin.config is not None
-    return new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+        model = load_seq2seq(origin.model_folder, dropout=options.dropout)
+    else:
+        assert origin.config is not None
+        model = new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
+    set_languages(model, origin.codec)
+    return model
+
+
+def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:
+    """Put the recipe's adapter on, or freeze parts; returns lines that say what is trained.
+
+    Raises:
+        ModelError: See `models.adapters`, `models.freezing`, `models.recomputing`, `models.r_drop`.
+    """
+    options, lines = recipe.model, []
+    if options.adapter is not None:
+        from attuner.models.adapters import add_adapter
+
+        settings = options.adapter.model_dump(exclude={"save"})
+        names = add_adapter(model, **settings, seed=recipe.training.seed)
+        lines.append(f"Adapter ({options.adapter.kind}) on {', '.join(names)}.")
+    if options.freeze:
+        from attuner.models.freezing import freeze
+
+        takes_output = freeze(model, options.freeze)
+        shared = ", and the output layer, which shares the embeddings' weights"
+        lines.append(f"Frozen: {', '.join(options.freeze)}{shared if takes_output else ''}.")
+    if lines:
+        trained, total = num_parameters(model, trained_only=True), num_parameters(model)
+        lines[-1] += f" Trained: {trained:,} of {total:,} parameters ({trained / total:.1%})."
+    if recipe.training.gradient_checkpointing:
+        from attuner.models.recomputing import recompute_layers
+
+        recompute_layers(model)
+    if recipe.training.r_drop:
+        from attuner.models.r_drop import require_dropout
+
+        require_dropout(model)
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +183,13 @@ class Device:
     computes_in: torch.dtype | None
 
 
-def build_device(recipe: Recipe, emit: Emit) -> Device:
+def build_device(recipe: Recipe, emit: Emit, *, model_type: str) -> Device:
     """Device and precision, chosen automatically where the recipe does not say.
+
+    Args:
+        recipe: The recipe.
+        emit: Is told where it is another precision than the one asked for.
+        model_type: The model's family, of which some overflow in fp16.
 
     Raises:
         RunError: Started as several processes, which this version does not train with.
@@ -134,7 +207,7 @@ def build_device(recipe: Recipe, emit: Emit) -> Device:
         )
     has_gpu = torch.accelerator.is_available() and recipe.training.device == "auto"
     device = torch.device("cuda" if has_gpu and torch.cuda.is_available() else "cpu")
-    precision, note = resolve_precision(recipe.training.precision, device)
+    precision, note = resolve_precision(recipe.training.precision, device, model_type)
     if note:
         emit(Noted(note))
     # accelerate keeps its state for the whole process; a second run may want another precision.
@@ -183,6 +256,14 @@ def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> B
     )
 
 
+def collate_training(
+    recipe: Recipe, task: Task, features: SequencePairs, device: torch.device
+) -> Callable[[Ints], Batch]:
+    """Rows of a micro-batch → tensors; R-Drop has each row twice, one after the other."""
+    copies = 2 if recipe.training.r_drop else 1
+    return lambda rows: task.collate(features, rows.repeat(copies), device)
+
+
 def describe_batch(recipe: Recipe) -> str:
     """The size of an update in words."""
     if recipe.training.batch_examples is not None:
@@ -204,10 +285,19 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         evaluate_every_steps=options.evaluate_every_steps,
         save=options.save,
         save_every_steps=options.save_every_steps,
-        best_metric=options.best_metric,
+        best_metric=recipe.best_metric,
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
     )
+
+
+def max_source_tokens(recipe: Recipe) -> int:
+    """The longest source that the model is given when it is used: never less than it learned.
+
+    0 where what engines allow is enough.
+    """
+    longest = recipe.data.max_source_tokens
+    return longest if longest > ENGINE_SOURCE_TOKENS else 0
 
 
 def generation_options(recipe: Recipe) -> GenerationOptions:
@@ -218,6 +308,9 @@ def generation_options(recipe: Recipe) -> GenerationOptions:
         quantization=options.quantization,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
+        whole_texts=recipe.task.whole_texts,
+        max_source_tokens=max_source_tokens(recipe),
+        metrics=tuple(recipe.task.metrics),
     )
 
 
@@ -231,6 +324,6 @@ def set_seeds(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def num_parameters(model: Any) -> int:
+def num_parameters(model: Any, *, trained_only: bool = False) -> int:
     """Trained and frozen parameters, tied ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained_only)

@@ -51,7 +51,7 @@ def learn(recipe: Recipe, prepared: Prepared, folder: Path, emit: Emit) -> None:
         byte_fallback=options.byte_fallback,
         normalisation=options.normalisation,
         source_language=recipe.task.source,
-        target_language=recipe.task.target,
+        target_language=recipe.task.targets[0] if len(recipe.task.targets) == 1 else "",
         max_tokens=config.get("max_position_embeddings", _POSITIONS),
     )
     emit(
@@ -69,7 +69,8 @@ def _lines(prepared: Prepared, seed: int) -> list[str]:
     examples = prepared.train
     if len(examples) > MOST_EXAMPLES:
         examples = random.Random(seed).sample(examples, MOST_EXAMPLES)
-    return [line for source, target, _ in training_pairs(examples) for line in (source, target)]
+    pairs = training_pairs(examples, whole_texts=prepared.whole_texts)
+    return [line for source, target, _ in pairs for line in (source, target)]
 
 
 def load_origin(recipe: Recipe, folder: Path) -> Origin:
@@ -87,4 +88,4 @@ def load_origin(recipe: Recipe, folder: Path) -> Origin:
             "The run goes on with the vocabulary that it began with: its weights belong to it.",
             "Put the folder back, or start a new run.",
         )
-    return origin_from_scratch(with_token_ids(config, folder), folder)
+    return origin_from_scratch(recipe, with_token_ids(config, folder), folder)

@@ -1,0 +1,1 @@
+"""Hostile input for every reader: made by chance, the same for the same seed."""

@@ -1,0 +1,103 @@
+"""What a run delivers: which of its weights, and in which shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attuner.models.loading import save_model
+from attuner.models.usage import write_usage
+from attuner.training.averaging import in_use, put_in
+from attuner.training.events import Evaluated, Event, Noted
+from attuner.training.loop import LoopState, is_better
+from attuner.training.scorer import Scorer
+from attuner.training.setup import Origin, lasting_name, max_source_tokens
+from attuner.training.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from attuner.recipe import Recipe
+
+
+def choose_weights(
+    recipe: Recipe,
+    model: nn.Module,
+    store: CheckpointStore,
+    scorer: Scorer,
+    state: LoopState,
+    epoch: float,
+    emit: Callable[[Event], None],
+) -> None:
+    """Put the weights that are delivered into the model, and say which they are.
+
+    Those are the best by validation score or, where nothing was validated, the last. The mean of
+    the last checkpoints takes their place where the recipe asks for it and it is better.
+
+    Args:
+        recipe: The recipe.
+        model: The bare model.
+        store: The run's checkpoints.
+        scorer: Scores what the model has just now.
+        state: Where the loop ended.
+        epoch: Passes over the data by then.
+        emit: Is told of the choice.
+    """
+    options = recipe.training
+    if options.average_checkpoints is None:
+        store.load_best(state)
+        return
+    mean, steps = store.mean_of_last(options.average_checkpoints)
+    name = f"the mean of the last checkpoints (steps {', '.join(map(str, steps))})"
+    if len(steps) < 2:
+        emit(Noted("There are no two checkpoints to take the mean of: the best are delivered."))
+        store.load_best(state)
+        return
+    if state.best is None:
+        put_in(mean, model)
+        emit(Noted(f"Delivered is {name}; nothing was validated that it could be compared with."))
+        return
+    with in_use(mean, model):
+        scores, signatures = scorer.now("validation")
+    metric, value = recipe.best_metric, scores[recipe.best_metric]
+    takes_mean = is_better(value, state.best, metric)
+    emit(
+        Evaluated(
+            "mean", "validation", state.step, epoch, scores, signatures, is_best=takes_mean
+        )
+    )  # fmt: skip
+    compared = f"validation {metric} {value:.4f}, against {state.best:.4f} of the best step"
+    if takes_mean:
+        put_in(mean, model)
+        emit(Noted(f"Delivered is {name}: {compared}."))
+    else:
+        emit(Noted(f"Not delivered is {name}: {compared}."))
+        store.load_best(state)
+
+
+def write_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) -> None:
+    """Write the model folder, or that of an adapter for the model that the run began with."""
+    from attuner.models.adapter_folder import save_adapter
+    from attuner.models.adapters import merge_for_good
+
+    adapter = recipe.model.adapter
+    if adapter is None or adapter.save == "merged":
+        merge_for_good(model)
+        save_model(model, origin.tokenizer_folder, folder)
+    else:
+        assert origin.model_folder is not None
+        save_adapter(
+            model,
+            origin.tokenizer_folder,
+            folder,
+            base=lasting_name(origin),
+            base_revision=recipe.model.revision,
+            base_folder=origin.model_folder,
+        )
+    write_usage(
+        origin.codec,
+        folder,
+        whole_texts=recipe.task.whole_texts,
+        max_source_tokens=max_source_tokens(recipe),
+    )
