@@ -100,7 +100,7 @@ def plan_lines(event: Planned) -> list[str]:
     )
     resumed = f", going on after step {event.first_step:,}" if event.first_step else ""
     return [
-        f"Training  {event.num_examples:,} examples ({event.num_target_tokens:,} target tokens), "
+        f"Training  {event.num_examples:,} examples ({event.num_tokens:,} {event.unit}), "
         f"{event.num_epochs:g} epochs",
         f"Updates   {event.num_steps:,} steps of {event.batch}{accumulation}{resumed}",
         f"Model     {event.num_parameters / 1e6:.1f} million parameters, on {computing}",
@@ -163,16 +163,33 @@ def result_lines(event: Delivered, arrow: str = "->") -> list[str]:
         lines.append(f"Scores on {event.split}, before {arrow} after tuning:")
     for name, after in event.after.items():
         before = event.before.get(name)
-        change = "" if before is None else f"{before:.2f} {arrow} "
+        earlier, later = (_interval(event, when, name) for when in ("before", "after"))
+        change = "" if before is None else f"{before:.2f}{earlier} {arrow} "
         gain = "" if before is None else f"  ({after - before:+.2f})"
-        lines.append(f"  {metric_name(name):{width}}  {change}{after:.2f}{gain}")
+        lines.append(f"  {metric_name(name):{width}}  {change}{after:.2f}{later}{gain}")
+    if event.last:
+        lines += ["", *_last_lines(event)]
     lines += [f"  {metric_name(name)}: {text}" for name, text in event.signatures.items()]
-    model = event.model_folder
+    width = max(map(len, event.usage), default=0) + 1
     return [
         *lines,
         "",
-        f"The tuned model is in {model} ({duration(event.seconds)} in all). Use it",
-        f'  in a shell:         attuner translate {model} "Open the file"',
-        f'  in Python:          attuner.load("{model}").translate("Open the file")',
-        f'  with transformers:  AutoModelForSeq2SeqLM.from_pretrained("{model}")',
+        f"The tuned model is in {event.model_folder} ({duration(event.seconds)} in all)."
+        + (" Use it" if event.usage else ""),
+        *(f"  {f'{where}:':{width}}  {typed}" for where, typed in event.usage.items()),
+    ]
+
+
+def _interval(event: Delivered, when: str, name: str) -> str:
+    """The 95 % interval of a score, in brackets; "" where there is none."""
+    found = event.intervals.get(when, {}).get(name)
+    return "" if found is None else f" [{found[0]:.1f}, {found[1]:.1f}]"
+
+
+def _last_lines(event: Delivered) -> list[str]:
+    """What the last evaluation gave, beside what was chosen by the very same examples."""
+    shown = ", ".join(f"{metric_name(name)} {value:.2f}" for name, value in event.last.items())
+    return [
+        f"Choices were made on {event.split}, too. At the last evaluation, without a choice:",
+        f"  {shown}",
     ]

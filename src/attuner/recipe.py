@@ -400,8 +400,11 @@ class Training(Section):
     """Peak learning rate."""
     schedule: Literal["linear", "constant"] = "linear"
     """The learning rate after warm-up: falling to zero in a line, or constant."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Updates in which the learning rate rises from zero."""
+    warmup_steps: Annotated[float, Field(ge=0)] = 0
+    """Updates in which the learning rate rises from zero; below 1, a share of all updates."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """With classification: factor of the learning rate from each layer to the one below it, 1 for
+    none; 0.9 to 0.95 are usual. The head has the whole rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's decoupled weight decay; biases and norms are left out."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
@@ -453,6 +456,10 @@ class Training(Section):
             every = getattr(self, f"{what}_every_steps")
             if (getattr(self, what) == "steps") != (every is not None):
                 raise ValueError(f"{what}: steps and {what}_every_steps go together")
+        if self.warmup_steps > 1 and not float(self.warmup_steps).is_integer():
+            raise ValueError(
+                f"warmup_steps: {self.warmup_steps} is neither a whole number nor a share below 1"
+            )
         if self.early_stopping is not None and self.evaluate == "none":
             raise ValueError("early_stopping needs evaluate: epoch or evaluate: steps")
         if self.average_checkpoints is not None:
@@ -527,6 +534,12 @@ class Recipe(Section):
                 "above 0, such as 0.1"
             )
         return self
+
+    @property
+    def text_task(self) -> TranslationTask | TextToTextTask:
+        """The task, where it is one of text → text."""
+        assert isinstance(self.task, TranslationTask | TextToTextTask)
+        return self.task
 
     @property
     def best_metric(self) -> str:

@@ -157,6 +157,21 @@ class SequencePairs:
     def __len__(self) -> int:
         return len(self.target)
 
+    @property
+    def source_lengths(self) -> Ints:
+        """Source tokens of each row."""
+        return self.source.lengths
+
+    @property
+    def target_lengths(self) -> Ints:
+        """What is learned of each row, and its loss a sum over: target tokens."""
+        return self.target.lengths
+
+    @property
+    def sizes(self) -> Ints:
+        """What the size of an update counts: target tokens."""
+        return self.target.lengths
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledTexts:
@@ -176,3 +191,21 @@ class LabelledTexts:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def source_lengths(self) -> Ints:
+        """Tokens of each row."""
+        return self.tokens.lengths
+
+    @property
+    def target_lengths(self) -> Ints:
+        """What is learned of each row, and its loss a sum over: one label, or one set of them."""
+        return np.ones(len(self), np.int64)
+
+    @property
+    def sizes(self) -> Ints:
+        """What the size of an update counts: tokens."""
+        return self.tokens.lengths
+
+
+Features = SequencePairs | LabelledTexts

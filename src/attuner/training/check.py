@@ -15,8 +15,9 @@ from attuner.data.units import Example
 from attuner.errors import UsageError
 from attuner.models.codec import TextCodec
 from attuner.training.cost import Cost, measure_cost
-from attuner.training.data import prepare_data
-from attuner.training.events import Event, Listener, Progressed
+from attuner.training.events import Event, Listener
+from attuner.training.jobs import TASKS
+from attuner.training.jobs.text import TextJob
 from attuner.training.self_check import SelfChecked, check_origin
 
 if TYPE_CHECKING:
@@ -113,14 +114,27 @@ def check(
     Raises:
         UserError: The data or the model cannot be used, or there is no such example.
     """
-    from attuner.training.setup import find_origin, load_model
+    job = TASKS[recipe.task.name](recipe, listener or _ignore)
+    checked: Checked = job.check(row=row, find=find, model_output=model_output)
+    return checked
 
-    emit = listener or _ignore
-    found = find_origin(recipe)
-    prepared = prepare_data(
-        recipe, progress=lambda done, total: emit(Progressed("reading", done, total))
-    )
-    origin = found or _learned_origin(recipe, prepared, emit)
+
+def check_text(job: TextJob, *, row: int | None, find: str | None, model_output: bool) -> Checked:
+    """The same for text → text; arguments as in `check`."""
+    recipe = job.recipe
+    job.find_model()
+    job.read()
+    with tempfile.TemporaryDirectory(prefix="attuner-") as name:
+        job.learn_vocabulary(Path(name) / "vocabulary")  # its files are not kept
+        return _checked(job, recipe, row, find, model_output)
+
+
+def _checked(
+    job: TextJob, recipe: Recipe, row: int | None, find: str | None, model_output: bool
+) -> Checked:
+    from attuner.training.setup import load_model
+
+    prepared, origin = job.prepared, job.origin
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
         outputs = _outputs(recipe, origin, chosen) if model_output else []
@@ -145,7 +159,7 @@ def check(
     is_damaged = found_out is not None and bool(found_out.damage)
     return Checked(
         inspection,
-        None if is_damaged else measure_cost(recipe, origin, model, prepared, emit),
+        None if is_damaged else measure_cost(recipe, job, model, job.emit),
         _shown(recipe, codec, first, outputs),
         self_check=found_out,
         is_refused=is_damaged and recipe.model.self_check == "fail",
@@ -155,15 +169,6 @@ def check(
 def to_json(checked: Checked) -> dict[str, Any]:
     """The answer as plain values."""
     return asdict(checked)
-
-
-def _learned_origin(recipe: Recipe, prepared: Prepared, emit: Listener) -> Origin:
-    """The model with the very vocabulary that training would learn; its files are not kept."""
-    from attuner.training import vocabulary
-
-    with tempfile.TemporaryDirectory(prefix="attuner-") as name:
-        vocabulary.learn(recipe, prepared, Path(name), emit)
-        return vocabulary.load_origin(recipe, Path(name))
 
 
 Numbered = tuple[int, str, Example]
@@ -207,7 +212,7 @@ def _choose(
 def _shown(
     recipe: Recipe, codec: TextCodec, chosen: list[Numbered], outputs: list[str]
 ) -> tuple[Shown, ...]:
-    data, whole = recipe.data, recipe.task.whole_texts
+    data, whole = recipe.data, recipe.text_task.whole_texts
 
     def shown_lines(text: str, example: Example, side: str) -> tuple[ShownLine, ...]:
         languages = example.languages

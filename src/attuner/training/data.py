@@ -53,7 +53,7 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
         mix=parts.get("data.mix.sources"),
         mix_share=data.mix.share if data.mix else 0.0,
         temperature=data.temperature,
-        whole_texts=recipe.task.whole_texts,
+        whole_texts=recipe.text_task.whole_texts,
         skipped=skipped,
     )
     return replace(prepared, notes=(*_column_notes(columns), *prepared.notes))
@@ -98,7 +98,7 @@ def _units(
     Where the task has no languages, those of files are not looked at, and units have none but that
     of the output: a codec is not told of any.
     """
-    task = recipe.task
+    task = recipe.text_task
     for index, source in enumerate(sources):
         own = source.target_language
         for target in task.targets if own is None else (own,):
@@ -122,7 +122,7 @@ def _read(
     columns_found: dict[str, str],
 ) -> Iterator[Unit]:
     """The units of a source in one target language."""
-    task = recipe.task
+    task = recipe.text_task
     has_several = len(task.targets) > 1
     return read_units(
         source.path,

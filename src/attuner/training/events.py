@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Lower and upper bound by score.
+Intervals = Mapping[str, tuple[float, float]]
+
 
 @dataclass(frozen=True, slots=True)
 class DataPrepared:
@@ -26,7 +29,7 @@ class Planned:
     """The loop is about to start."""
 
     num_examples: int
-    num_target_tokens: int
+    num_tokens: int
     num_epochs: float
     num_steps: int
     batch: str  # such as "2048 target tokens" or "32 examples"
@@ -38,6 +41,7 @@ class Planned:
     batches: str  # "packed" or "padded", with the reason
     first_step: int = 0  # above 0 when a run is resumed
     num_trained: int | None = None  # parameters that are trained; None where not said
+    unit: str = "target tokens"  # what `num_tokens` counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Evaluated:
         scores: `loss` in nats a token, and metrics such as `bleu` and `chrf` (0 to 100).
         signatures: The settings behind each metric, and the `engine` that generated.
         train_loss: Mean training loss since the last evaluation; None before training.
+        intervals: 95 % intervals of scores, where the task has them; not while training.
     """
 
     when: str
@@ -91,6 +96,7 @@ class Evaluated:
     train_loss: float | None = None
     is_best: bool = False
     seconds: float = 0.0
+    intervals: Intervals = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The run is over and its model folder is written."""
+    """The run is over and its model folder is written.
+
+    Attributes:
+        intervals: 95 % intervals of the scores, `before` and `after`, where the task has them.
+        last: Where the final split is validation: the last evaluation's scores, beside those of
+            the weights that were chosen on it.
+        usage: How the model is used: what to type, by where.
+    """
 
     folder: Path
     model_folder: Path
@@ -160,6 +173,9 @@ class Delivered:
     signatures: Mapping[str, str]
     split: str
     seconds: float
+    intervals: Mapping[str, Intervals] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

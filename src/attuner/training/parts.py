@@ -108,7 +108,7 @@ def _pairs_by_languages(
 def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: int) -> DataError:
     """The error where encoding left nothing of a part."""
     data = recipe.data
-    unpaired = 0 if recipe.task.whole_texts else num_unpaired(examples)
+    unpaired = 0 if recipe.text_task.whole_texts else num_unpaired(examples)
     reasons = []
     if unpaired:
         reasons.append(f"sides with different numbers of lines {unpaired:,}")
@@ -144,7 +144,7 @@ def notes(
         f"data.max_source_tokens={data.max_source_tokens}, "
         f"data.max_target_tokens={data.max_target_tokens}"
     )
-    unit = "texts" if recipe.task.whole_texts else "lines"
+    unit = "texts" if recipe.text_task.whole_texts else "lines"
     done = {
         "cut": f"{unit.capitalize()} cut", "too long": f"Pairs of {unit} left out as too long"
     }  # fmt: skip

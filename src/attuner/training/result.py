@@ -36,6 +36,12 @@ class Run:
     epochs: Sequence[Mapping[str, Any]] = field(default=())
 
     @property
+    def last(self) -> Mapping[str, float]:
+        """Validation scores of the last evaluation while training; empty where there was none."""
+        found = [e["scores"] for e in self.epochs if e["when"] in ("epoch", "steps")]
+        return found[-1] if found else {}
+
+    @property
     def scores(self) -> Mapping[str, Mapping[str, float]]:
         """Scores before and after tuning."""
         return {"before": self.before, "after": self.after}
