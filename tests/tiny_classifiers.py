@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,18 @@ def write_encoder(folder: Path, *, hidden_size: int = 32) -> Path:
     shape = {**_BERT, "vocab_size": len(names), "hidden_size": hidden_size, "pad_token_id": 0}
     BertModel(BertConfig(**shape)).save_pretrained(folder)
     return folder
+
+
+def reviews(path: Path, num: int = 48, seed: int = 0) -> Path:
+    """Texts that are good or bad by a word in them."""
+    random = np.random.default_rng(seed)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["review", "mood", "stars", "tags"])
+        for row in range(num):
+            mood = ("bad", "good")[row % 2]
+            others = random.choice(WORDS[4:], random.integers(2, 7))
+            colour = [w for w in ("red", "blue") if w in others]
+            text = " ".join(random.permutation([mood, *others]))
+            writer.writerow([text, mood, 1 + 4 * (row % 2), ",".join([mood, *colour])])
+    return path

@@ -12,15 +12,22 @@ from attuner.training.events import (
     Evaluated,
     Finished,
     Planned,
+    Relabelled,
 )
 
 if TYPE_CHECKING:
+    from attuner.evaluation.classification import LabelRow
     from attuner.evaluation.evaluate import Evaluation
+    from attuner.evaluation.labels_on_data import LabelEvaluation
 
 _METRIC_NAMES = {
     "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L", "exact_match": "exact", "token_f1": "F1",
+    "rougeL": "ROUGE-L", "exact_match": "exact", "token_f1": "F1", "f1": "F1", "mcc": "MCC",
+    "macro_f1": "macro F1", "micro_f1": "micro F1", "map": "mAP", "mae": "MAE",
+    "pearson": "Pearson", "spearman": "Spearman",
 }  # fmt: skip
+_MOST_LABELS = 12
+_LONGEST_LABEL = 32
 _MOST_SOURCES = 4  # a catalog package holds dozens of files
 
 
@@ -67,6 +74,9 @@ def data_lines(event: DataPrepared) -> list[str]:
         total = f"{sum(counts.values()):,}"
         if row == "read" and len(counts) > _MOST_SOURCES:
             parts = f"from {len(counts)} files"
+        elif row == "labels" and len(counts) > _MOST_LABELS:
+            least, most = min(counts.values()), max(counts.values())
+            parts = f"{len(counts)} labels of {least:,} to {most:,} training examples each"
         else:
             parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         lines.append(f"{row.capitalize():10}{total:>9}  {parts}".rstrip())
@@ -84,6 +94,25 @@ def evaluation_lines(found: Evaluation) -> list[str]:
             f"{metric_name(name):{width}} {score:6.2f}  {found.signatures[name]}"
             for name, score in found.scores.items()
         ),
+    ]
+
+
+def label_evaluation_lines(found: LabelEvaluation) -> list[str]:
+    """Scores of a classifier on data, with their intervals and what they rest on."""
+    width = _width(found.scores)
+    scores = []
+    for name, score in found.scores.items():
+        bounds = found.intervals.get(name)
+        interval = "" if bounds is None else f" [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+        scores.append(
+            f"{metric_name(name):{width}} {score:6.2f}{interval}  {found.signatures[name]}"
+        )
+    table = ["", *label_lines(found.labels)] if found.labels else []
+    return [
+        *data_lines(DataPrepared(found.counts, ())),
+        f"Classified by {found.engine} in {duration(found.seconds)}",
+        *scores,
+        *table,
     ]
 
 
@@ -153,6 +182,33 @@ def comparison_lines(event: Compared) -> list[str]:
         "further from it (sentence chrF).",
         "Those that gained most:" if event.rows else "None came nearer.",
     ]
+
+
+def relabelled_lines(event: Relabelled) -> list[str]:
+    """How many labels changed, and how good each label is now."""
+    lines = [
+        f"Of {event.num_examples:,} examples {event.num_changed:,} are labelled differently: "
+        f"{event.num_better:,} better, {event.num_worse:,} worse.",
+    ]
+    if event.labels:
+        lines += ["", *label_lines(event.labels), ""]
+    return [*lines, "Those that gained most:" if event.rows else "None became better."]
+
+
+def label_lines(labels: Sequence[LabelRow]) -> list[str]:
+    """A table of labels; of many, those with the lowest F1."""
+    shown = sorted(labels, key=lambda row: row.f1)[:_MOST_LABELS]
+    names = {row.name: printable(row.name)[:_LONGEST_LABEL] for row in shown}
+    width = max(5, *map(len, names.values()))
+    head = f"{'label':{width}} {'precision':>10} {'recall':>7} {'F1':>7} {'examples':>9}"
+    rows = [
+        f"{names[row.name]:{width}} {row.precision:10.2f} {row.recall:7.2f} {row.f1:7.2f} "
+        f"{row.num_examples:9,}"
+        for row in (labels if len(labels) <= _MOST_LABELS else shown)
+    ]
+    if len(labels) > _MOST_LABELS:
+        rows.append(f"... and {len(labels) - _MOST_LABELS} labels with a higher F1.")
+    return [head, *rows]
 
 
 def result_lines(event: Delivered, arrow: str = "->") -> list[str]:

@@ -152,17 +152,27 @@ def best_threshold(shares: Array, targets: Array) -> float:
     return float((ranked[best] + below) / 2)
 
 
-def _chosen(metrics: Sequence[str] | None, labels: LabelSet) -> list[str]:
-    """The metrics to compute: by default all that apply."""
-    known = {
-        name: metric
-        for name, metric in METRICS[labels.kind].items()
-        if not metric.only_binary or len(labels.names) == 2
-    }
-    for name in metrics or ():
+def require_label_metrics(metrics: Sequence[str], labels: LabelSet) -> None:
+    """Make sure that labels can be scored by these metrics.
+
+    Raises:
+        UsageError: There is no such metric for this kind of labels.
+    """
+    known = _applicable(labels)
+    for name in metrics:
         if name not in known:
             raise UsageError(f'There is no metric "{name}" for these labels.', nearest(name, known))
-    return list(known if metrics is None else metrics)
+
+
+def _applicable(labels: LabelSet) -> list[str]:
+    is_binary = len(labels.names) == 2
+    return [n for n, m in METRICS[labels.kind].items() if is_binary or not m.only_binary]
+
+
+def _chosen(metrics: Sequence[str] | None, labels: LabelSet) -> list[str]:
+    """The metrics to compute: by default all that apply."""
+    require_label_metrics(metrics or (), labels)
+    return _applicable(labels) if metrics is None else list(metrics)
 
 
 def _of_function(

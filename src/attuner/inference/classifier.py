@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attuner.data.features import Ints, LabelledTexts
-from attuner.data.labels import Label, LabelSet, decided, probabilities
+from attuner.data.labels import Label, LabelSet, decided, names_in, probabilities
 from attuner.inference.batches import distinct
 
 if TYPE_CHECKING:
@@ -41,6 +41,18 @@ class Classified:
     label: Label
     probabilities: dict[str, float]
     logits: tuple[float, ...]
+
+    @property
+    def in_words(self) -> str:
+        """The labels given, likeliest first, with their probabilities; or the rating.
+
+        >>> Classified("good", {"bad": 0.1, "good": 0.9}, (0.0, 2.2)).in_words
+        'good (0.90)'
+        """
+        if isinstance(self.label, float):
+            return f"{self.label:.2f}"
+        names = sorted(names_in(self.label), key=lambda name: -self.probabilities[name])
+        return ", ".join(f"{name} ({self.probabilities[name]:.2f})" for name in names) or "none"
 
 
 class Classifier:
@@ -196,6 +208,7 @@ def load_labels(
     import transformers
 
     from attuner.models.classifier_tokens import ClassifierTokens
+    from attuner.models.classifier_usage import read_label_usage
     from attuner.models.classifiers import (
         labels_of,
         load_classifier,
@@ -215,7 +228,8 @@ def load_labels(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen, _ = resolve_precision(precision, device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
-    limits = [limit for limit in (tokens.longest, longest_input(loaded.config)) if limit]
+    tuned = read_label_usage(folder).max_tokens
+    limits = [limit for limit in (tuned, tokens.longest, longest_input(loaded.config)) if limit]
     return Classifier(
         loaded.to(device, dtype),
         tokens,

@@ -111,9 +111,9 @@ def load_classifier(
     new = sorted({*info["missing_keys"], *mismatched})
     _refuse_new(folder, model, new, labels)
     is_for_others = labels is not None and old is not None and old != labels
-    if is_for_others and not set(_head(model)) <= set(new):
+    if is_for_others and not set(head_of(model)) <= set(new):
         _renew_head(model, seed)
-        new = _head(model)
+        new = head_of(model)
     model.eval()
     return LoadedClassifier(model, tuple(new), old.names if is_for_others and old else ())
 
@@ -182,10 +182,16 @@ def _set_dropout(config: Any, dropout: float) -> None:
             return
 
 
-def _head(model: nn.Module) -> list[str]:
+def head_of(model: nn.Module) -> list[str]:
     """Names of the weights that are not the encoder's."""
     prefix = f"{model.base_model_prefix}."
     return sorted(name for name in model.state_dict() if not name.startswith(prefix))
+
+
+def is_on_top(model: nn.Module, name: str) -> bool:
+    """Whether a weight or module belongs to the head, or to BERT's pooler, which may be new too."""
+    prefix = f"{model.base_model_prefix}."
+    return not name.startswith(prefix) or name.startswith(f"{prefix}pooler.")
 
 
 def _refuse_new(folder: Path, model: nn.Module, new: list[str], labels: LabelSet | None) -> None:
@@ -193,8 +199,7 @@ def _refuse_new(folder: Path, model: nn.Module, new: list[str], labels: LabelSet
 
     BERT's pooler counts as the head: checkpoints that learned to fill in words have none.
     """
-    prefix = f"{model.base_model_prefix}."
-    missing = [n for n in new if n.startswith(prefix) and not n.startswith(f"{prefix}pooler.")]
+    missing = [name for name in new if not is_on_top(model, name)]
     if missing:
         raise ModelError(
             f"{folder}: {len(missing)} weights of the encoder are missing, {missing[0]} first.",
@@ -218,7 +223,7 @@ def _renew_head(model: Any, seed: int) -> None:
         torch.manual_seed(seed)
         fresh = type(model)(model.config).state_dict()
         weights = model.state_dict()
-        for name in _head(model):
+        for name in head_of(model):
             weights[name].copy_(fresh[name])
 
 

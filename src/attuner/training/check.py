@@ -22,6 +22,7 @@ from attuner.training.self_check import SelfChecked, check_origin
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
+    from attuner.training.label_check import CheckedLabels
     from attuner.training.setup import Origin
 
 _MOST_FOUND = 10
@@ -99,7 +100,7 @@ def check(
     find: str | None = None,
     model_output: bool = False,
     listener: Listener | None = None,
-) -> Checked:
+) -> Checked | CheckedLabels:
     """Read and prepare a recipe's data, look at them and at the checkpoint, measure a few updates.
 
     With `row` or `find` only those examples are looked at, which is quicker.
@@ -115,7 +116,7 @@ def check(
         UserError: The data or the model cannot be used, or there is no such example.
     """
     job = TASKS[recipe.task.name](recipe, listener or _ignore)
-    checked: Checked = job.check(row=row, find=find, model_output=model_output)
+    checked: Checked | CheckedLabels = job.check(row=row, find=find, model_output=model_output)
     return checked
 
 
@@ -166,7 +167,7 @@ def _checked(
     )
 
 
-def to_json(checked: Checked) -> dict[str, Any]:
+def to_json(checked: Checked | CheckedLabels) -> dict[str, Any]:
     """The answer as plain values."""
     return asdict(checked)
 

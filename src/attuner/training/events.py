@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attuner.evaluation.classification import LabelRow
 
 # Lower and upper bound by score.
 Intervals = Mapping[str, tuple[float, float]]
@@ -156,6 +160,27 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Relabelled:
+    """What tuning changed in the labels, or ratings, of the final split.
+
+    Attributes:
+        rows: Some of the changed examples, those first that gained most.
+        num_examples: Examples.
+        num_changed: Examples that have another label than before.
+        num_better: Those of them that have become right, or are rated nearer to the truth.
+        num_worse: Those that have become wrong, or are rated further from it.
+        labels: Precision, recall and F1 of each label, after tuning; none of ratings.
+    """
+
+    rows: tuple[Comparison, ...]
+    num_examples: int
+    num_changed: int
+    num_better: int
+    num_worse: int
+    labels: tuple[LabelRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The run is over and its model folder is written.
 
@@ -194,6 +219,7 @@ Event = (
     | Saved
     | Finished
     | Compared
+    | Relabelled
     | Delivered
     | Noted
 )

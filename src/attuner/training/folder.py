@@ -5,6 +5,9 @@ recipe.yaml          the recipe as resolved
 manifest.json        versions, seeds, data fingerprints, machine
 metrics.jsonl        one line an event: updates, scores, the end
 translations.jsonl   test entries before and after, with their references
+predictions.jsonl    of a classifier: test examples before and after, with their labels
+labels.csv           of a classifier: precision, recall and F1 of each label
+confusion.png        of a classifier: which labels are taken for which
 curves.png           loss and scores over the run
 vocabulary/          the tokenizer, where it was learned from the data
 checkpoints/         what the run can be resumed from
@@ -52,6 +55,21 @@ class RunFolder:
     def translations(self) -> Path:
         """Test entries before and after."""
         return self.path / "translations.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """Labels of test examples before and after."""
+        return self.path / "predictions.jsonl"
+
+    @property
+    def labels(self) -> Path:
+        """Precision, recall and F1 of each label."""
+        return self.path / "labels.csv"
+
+    @property
+    def confusion(self) -> Path:
+        """The plot of which labels are taken for which."""
+        return self.path / "confusion.png"
 
     @property
     def curves(self) -> Path:

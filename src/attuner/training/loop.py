@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from attuner.training.averaging import Ema
 
 # Scores of which less is better.
-FALLING = frozenset({"loss", "ter"})
+FALLING = frozenset({"loss", "ter", "mae"})
 
 
 @dataclass(slots=True)

@@ -153,11 +153,11 @@ def notes(
         for what, found in counts.items()
         if found
     ]
-    ignored = _ignored_choices(recipe, has_validation)
+    ignored = ignored_choices(recipe, has_validation)
     return [*lines, ignored] if ignored else lines
 
 
-def _ignored_choices(recipe: Recipe, has_validation: bool) -> str:
+def ignored_choices(recipe: Recipe, has_validation: bool) -> str:
     """A line on options that have no effect because nothing is validated; "" where all have."""
     options = recipe.training
     if has_validation and options.evaluate != "none":

@@ -134,8 +134,15 @@ def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
     return model
 
 
-def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:
+def choose_trained(
+    recipe: Recipe, model: nn.Module, *, whole: Callable[[str], bool] = lambda name: False
+) -> list[str]:
     """Put the recipe's adapter on, or freeze parts; returns lines that say what is trained.
+
+    Args:
+        recipe: The recipe.
+        model: The bare model.
+        whole: Says by its name which weight is trained beside an adapter, such as a new head.
 
     Raises:
         ModelError: See `models.adapters`, `models.freezing`, `models.recomputing`, `models.r_drop`.
@@ -145,7 +152,7 @@ def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:
         from attuner.models.adapters import add_adapter
 
         settings = options.adapter.model_dump(exclude={"save"})
-        names = add_adapter(model, **settings, seed=recipe.training.seed)
+        names = add_adapter(model, **settings, whole=whole, seed=recipe.training.seed)
         lines.append(f"Adapter ({options.adapter.kind}) on {', '.join(names)}.")
     if options.freeze:
         from attuner.models.freezing import freeze
