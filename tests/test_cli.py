@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from checkpoints import write_checkpoint
+from engines import Echo
 from typer.testing import CliRunner
 
 from attuner import cli
@@ -340,17 +341,17 @@ def parrot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A model of the folder `tmp_path` that says one word; gives the options of its loading."""
     from attuner.models import loading
 
-    class Parrot:
+    class Parrot(Echo):
         name = "parrot 1.0"
 
-        def generate(self, lines: list[str], **options: object) -> list[list[SimpleNamespace]]:
-            return [[SimpleNamespace(text="Fichier")] for _ in lines]
+        def said(self, line: str) -> str:
+            return "Fichier"
 
     asked: dict[str, Any] = {}
 
     def load(model: object, **options: Any) -> translator.Translator:
         asked.update(options)
-        return translator.Translator(Parrot())  # type: ignore[arg-type]
+        return translator.Translator(Parrot())
 
     monkeypatch.setattr(translator, "load", load)
     monkeypatch.setattr(loading, "resolve_model", lambda model: tmp_path)

@@ -165,7 +165,7 @@ def _resolve(
     inner: tuple[type[BaseModel], ...] = (Recipe,)
     location: list[str | int] = []
     for part in loc:
-        tagged = tuple(section for section in inner if tag_of(section) == part)
+        tagged = tuple(section for section in inner if part and tag_of(section) == part)
         if part == "[key]":
             continue
         if isinstance(part, int):
@@ -190,7 +190,7 @@ def recipe_sections() -> list[tuple[str, type[BaseModel]]]:
     """Every section of the recipe, once, with the path under which it is first met.
 
     >>> [path for path, _ in recipe_sections()][:5]
-    ['', 'task', 'model', 'model.vocabulary', 'model.adapter']
+    ['', 'task', 'task', 'model', 'model.vocabulary']
     """
     found: dict[type[BaseModel], str] = {}
 

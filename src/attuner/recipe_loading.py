@@ -241,7 +241,9 @@ def _write_out_shorthands(tree: dict[str, Any]) -> None:
     for section, key in _MAIN_KEYS.items():
         if isinstance(tree.get(section), str | list):
             tree[section] = {key: tree[section]}
-    data = tree.get("data")
+    model, data = tree.get("model"), tree.get("data")
+    if isinstance(model, dict) and isinstance(model.get("adapter"), str):
+        model["adapter"] = {"kind": model["adapter"]}
     if not isinstance(data, dict):
         return
     for holder, key in (

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
+from engines import Echo
 
 from attuner.data.units import Address, Example
 from attuner.errors import MissingExtraError, UsageError
 from attuner.evaluation.evaluate import evaluate
 from attuner.evaluation.metrics import METRICS
-from attuner.inference.engine import Hypothesis
-
-
-class Echo:
-    name = "echo 1.0"
-
-    def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
-        return [[Hypothesis(line, (), 0.0)] for line in lines]
+from attuner.models.languages import Pair
 
 
 def example(source: str, *references: str, target: str = "fr") -> Example:
@@ -63,22 +55,16 @@ def test_nothing_to_score() -> None:
 
 
 def test_each_target_language_is_translated_and_scored_for_itself() -> None:
-    told: list[tuple[list[str], object, object]] = []
-
-    class Polyglot(Echo):
-        def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
-            told.append((list(lines), options["source"], options["target"]))
-            return super().generate(lines)
-
+    engine = Echo()
     examples = [
         example("打开一个文件", "打开一个文档", target="zh-Hans"),
         example("Ouvrir le fichier", "Ouvrir le fichier"),
         example("打开文件", "打开文件", target="zh-Hans"),
     ]
-    made = evaluate(Polyglot(), examples, metrics=["bleu", "chrf"])
-    assert told == [
-        (["Ouvrir le fichier"], "en", "fr"),
-        (["打开一个文件", "打开文件"], "en", "zh-Hans"),
+    made = evaluate(engine, examples, metrics=["bleu", "chrf"])
+    assert [(lines, told) for lines, told, _ in engine.asked] == [
+        (["Ouvrir le fichier"], Pair("en", "fr")),
+        (["打开一个文件", "打开文件"], Pair("en", "zh-Hans")),
     ]
     assert made.predictions == [e.source for e in examples]
     french = METRICS["bleu"](["Ouvrir le fichier"], [["Ouvrir le fichier"]], "fr")
@@ -98,13 +84,10 @@ def test_each_target_language_is_translated_and_scored_for_itself() -> None:
 
 
 def test_a_task_without_languages_tells_the_model_of_none() -> None:
-    class Monoglot(Echo):
-        def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
-            assert not {"source", "target"} & set(options)
-            return super().generate(lines)
-
+    engine = Echo()
     asked = Example("the answer", ("Answer.",), "", "en", Address("a.jsonl", "1"))
-    made = evaluate(Monoglot(), [asked], metrics=["exact_match"])
+    made = evaluate(engine, [asked], metrics=["exact_match"])
+    assert [told for _, told, _ in engine.asked] == [Pair()]
     assert made.scores == {"exact_match": 100.0}
 
 

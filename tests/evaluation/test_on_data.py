@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from engines import Echo
 
 from attuner.errors import DataError, UsageError
 from attuner.evaluation.on_data import evaluate_data
@@ -14,19 +14,19 @@ from attuner.models import loading
 from attuner.models.usage import folder_languages
 
 
-class Parrot:
+class Parrot(Echo):
     """An engine that knows one word."""
 
     name = "parrot"
 
-    def generate(self, lines: list[str], **options: object) -> list[list[SimpleNamespace]]:
-        return [[SimpleNamespace(text="Fichier")] for _ in lines]
+    def said(self, line: str) -> str:
+        return "Fichier"
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(loading, "resolve_model", lambda model: tmp_path)
-    monkeypatch.setattr(translator, "load", lambda model, **options: Translator(Parrot()))  # type: ignore[arg-type]
+    monkeypatch.setattr(translator, "load", lambda model, **options: Translator(Parrot()))
     (tmp_path / "pairs.csv").write_text("en,fr\nFile,Fichier\nFile,Fichier\nOpen,Ouvrir\n,\n")
     return tmp_path
 

@@ -5,36 +5,37 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import Echo
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attuner.errors import ModelError, UsageError
 from attuner.inference.ctranslate2_engine import CTranslate2Engine
-from attuner.inference.engine import Hypothesis
 from attuner.inference.settings import GenerationSettings, read_settings
 from attuner.inference.transformers_engine import TransformersEngine
 from attuner.inference.translator import Translator, choose_engine, load
-from attuner.models.usage import Usage, write_usage
+from attuner.models.codec import load_codec
+from attuner.models.languages import Pair
+from attuner.models.usage import write_usage
 
 
-class Shouting:
-    """An engine that writes lines in capitals and remembers what it was asked."""
+class Shouting(Echo):
+    """An engine that writes lines in capitals."""
 
-    name = "shouting"
+    def said(self, line: str) -> str:
+        return line.upper()
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.options: list[dict[str, Any]] = []
+    @property
+    def lines(self) -> list[str]:
+        return [line for lines, _, _ in self.asked for line in lines]
 
-    def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
-        self.lines += lines
-        self.options.append(options)
-        return [[Hypothesis(line.upper(), (), 0.0)] for line in lines]
+    @property
+    def options(self) -> list[dict[str, Any]]:
+        return [options for _, _, options in self.asked]
 
 
 def test_a_text_gives_a_text_and_a_list_a_list() -> None:
@@ -68,18 +69,14 @@ def test_a_model_that_learned_long_texts_is_given_them() -> None:
 
 def test_languages_are_told_to_the_engine_where_given() -> None:
     engine = Shouting()
-    Translator(engine).translate("a", source="en", target="fr", num_beams=1)
-    assert engine.options == [
-        {"source": "en", "target": "fr", "num_beams": 1, "max_new_tokens": 128}
-    ]
+    Translator(engine, target="de").translate("a", source="en")
+    Translator(engine).translate("a", source="en", target="fr")
+    Translator(engine).translate("a")
+    assert [told for _, told, _ in engine.asked] == [Pair("en", "de"), Pair("en", "fr"), Pair()]
 
 
 @given(st.text())
 def test_nothing_is_lost_around_the_lines(text: str) -> None:
-    class Echo(Shouting):
-        def generate(self, lines: Sequence[str], **options: Any) -> list[list[Hypothesis]]:
-            return [[Hypothesis(line, (), 0.0)] for line in lines]
-
     assert Translator(Echo()).translate(text) == text
 
 
@@ -122,7 +119,7 @@ def test_a_folder_says_how_it_wants_to_be_used(
 ) -> None:
     folder = tmp_path / "tuned"
     shutil.copytree(marian, folder)
-    write_usage(folder, Usage(prefix="Open ", whole_texts=True))
+    write_usage(load_codec(folder).with_prefix("Open "), folder, whole_texts=True)
     translator = load(folder, engine=engine)
     assert translator.translate(" the\nfile ") == "Ouvrir le fichier"
 

@@ -28,7 +28,7 @@ def test_the_output_layer_is_frozen_with_embeddings_that_it_shares() -> None:
 
 
 def test_an_output_layer_of_its_own_is_trained() -> None:
-    config = AutoConfig.for_model("bart", **FAMILIES["bart"], tie_word_embeddings=False)
+    config = AutoConfig.for_model(**FAMILIES["bart"], tie_word_embeddings=False)
     model = AutoModelForSeq2SeqLM.from_config(config)
     assert freeze(model, ["embeddings", "encoder", "decoder"]) is False
     trained = [name for name, p in model.named_parameters() if p.requires_grad]

@@ -101,8 +101,6 @@ class CTranslate2Engine:
         self,
         lines: Sequence[str],
         *,
-        source: str | None = None,
-        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,

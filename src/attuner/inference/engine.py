@@ -47,8 +47,6 @@ class Engine(Protocol):
         self,
         lines: Sequence[str],
         *,
-        source: str | None = None,
-        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
@@ -60,8 +58,6 @@ class Engine(Protocol):
 
         Args:
             lines: Source lines, in any order; results come in the same order.
-            source: Language of the lines, where the model knows several.
-            target: Language to generate, where the model knows several.
             num_beams: Width of the beam; 1 is greedy.
             max_new_tokens: Longest result in tokens, end token included.
             num_hypotheses: Results for each line, at most `num_beams`.

@@ -52,8 +52,6 @@ class TransformersEngine:
         self,
         lines: Sequence[str],
         *,
-        source: str | None = None,
-        target: str | None = None,
         num_beams: int = 4,
         max_new_tokens: int = 128,
         num_hypotheses: int = 1,
