@@ -22,7 +22,7 @@ from attuner import cli
 from attuner.errors import DataError
 from attuner.inference import translator
 
-COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "schema"]
+COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
 
 
 class Result(SimpleNamespace):
@@ -212,13 +212,19 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_recipes_list() -> None:
     result = attuner("recipes", "list", "--json")
     assert list(json.loads(result.stdout)) == [
+        "chapter-mrpc",
+        "chapter-reviews",
         "chapter-translation",
+        "classification",
         "demo",
         "pretrain-en-fr",
         "translation",
     ]
     assert [line.split()[0] for line in attuner("recipes", "list").stdout.splitlines()] == [
+        "chapter-mrpc",
+        "chapter-reviews",
         "chapter-translation",
+        "classification",
         "demo",
         "pretrain-en-fr",
         "translation",

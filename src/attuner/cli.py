@@ -600,6 +600,7 @@ def _report(run: Run, as_json: bool) -> None:
                 "after": dict(run.after),
                 "seconds": run.seconds,
                 "counts": run.counts,
+                **({"seeds": run.spreads} if run.spreads else {}),
             }
         )
 

@@ -31,6 +31,7 @@ from attuner.console_text import (
     score_header,
     score_line,
     score_row,
+    seeds_lines,
 )
 from attuner.training import events
 
@@ -111,6 +112,9 @@ class Display:
             case events.Delivered():
                 self._progress.stop()
                 self._say(result_lines(event, _arrow(self._console)))
+            case events.SeedsCompared():
+                self._progress.stop()
+                self._say(seeds_lines(event))
             case events.Noted():
                 self._say([event.text])
 

@@ -13,6 +13,7 @@ from attuner.training.events import (
     Finished,
     Planned,
     Relabelled,
+    SeedsCompared,
 )
 
 if TYPE_CHECKING:
@@ -209,6 +210,26 @@ def label_lines(labels: Sequence[LabelRow]) -> list[str]:
     if len(labels) > _MOST_LABELS:
         rows.append(f"... and {len(labels) - _MOST_LABELS} labels with a higher F1.")
     return [head, *rows]
+
+
+def seeds_lines(event: SeedsCompared) -> list[str]:
+    """Scores over seeds, and which is delivered."""
+    lines = [
+        "",
+        f"{len(event.seeds)} seeds, {event.seeds[0]} to {event.seeds[-1]}, mean ± standard "
+        "deviation:",
+    ]
+    for what, spread in event.spreads.items():
+        scores = ", ".join(
+            f"{metric_name(name)} {value:.2f} ± {spread.deviation[name]:.2f}"
+            for name, value in spread.mean.items()
+        )
+        lines.append(f"  {what}: {scores}")
+    return [
+        *lines,
+        f"Delivered is the model of seed {event.best}, with the best validation "
+        f"{metric_name(event.metric)}.",
+    ]
 
 
 def result_lines(event: Delivered, arrow: str = "->") -> list[str]:

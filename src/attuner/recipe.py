@@ -474,6 +474,11 @@ class Training(Section):
     """Seed of the data order and of dropout, of a new head; from scratch, of the weights and of the
     lines that the vocabulary is learned from."""
 
+    seeds: Annotated[int, Field(gt=0)] = 1
+    """Number of runs with the seeds `seed`, `seed` + 1, ..., which differ in all that chance
+    decides but the division of the data. Their scores are given as mean ± standard deviation, and
+    the best by validation is delivered."""
+
     @model_validator(mode="after")
     def _consistent(self) -> Training:
         if self.batch_tokens is not None and self.batch_examples is not None:
@@ -482,6 +487,8 @@ class Training(Section):
             every = getattr(self, f"{what}_every_steps")
             if (getattr(self, what) == "steps") != (every is not None):
                 raise ValueError(f"{what}: steps and {what}_every_steps go together")
+        if self.seeds > 1 and self.evaluate == "none":
+            raise ValueError("seeds: the best is chosen on validation, which evaluate: none skips")
         if self.warmup_steps > 1 and not float(self.warmup_steps).is_integer():
             raise ValueError(
                 f"warmup_steps: {self.warmup_steps} is neither a whole number nor a share below 1"

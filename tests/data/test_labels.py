@@ -134,3 +134,14 @@ def test_weights_given() -> None:
     assert str(caught.value) == (
         'task.class_weights: there is no label "god".\nDid you mean "good"? Known: bad, good.'
     )
+
+
+def test_declared_names_give_the_order_and_labels_without_examples() -> None:
+    declared = ("not_equivalent", "equivalent", "unclear")
+    assert find_labels(["equivalent", "not_equivalent"], "single", declared=declared) == LabelSet(
+        "single", declared
+    )
+    with pytest.raises(DataError) as caught:
+        find_labels(["equivalent"], "single", declared=declared)
+    assert caught.value.happened == "All 1 training examples have the label `equivalent`."
+    assert find_labels(["a", "b"], "single", declared=("b",)).names == ("a", "b")

@@ -14,6 +14,7 @@ from tiny_classifiers import WORDS, reviews, write_encoder
 
 import attuner
 from attuner.errors import DataError, UserError
+from attuner.ready_recipes import ready_recipe
 from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
 from attuner.training.events import (
@@ -24,6 +25,7 @@ from attuner.training.events import (
     Planned,
     Relabelled,
     Saved,
+    SeedsCompared,
 )
 from attuner.training.run import Run, resume, train
 
@@ -316,3 +318,107 @@ def test_recipe_and_metrics_name_the_same() -> None:
     assert {kind: set(names) for kind, names in LABEL_METRICS.items()} == {
         kind: set(metrics) for kind, metrics in METRICS.items()
     }
+
+
+def test_seeds_give_mean_and_spread_and_the_best_is_delivered(build: Build) -> None:
+    recipe = build("training.seeds=3", "training.epochs=2", "training.learning_rate=1e-3")
+    done, events = run(recipe)
+
+    (compared,) = [event for event in events if isinstance(event, SeedsCompared)]
+    assert compared.seeds == (42, 43, 44)
+    rows = [json.loads(line) for line in (done.folder / "seeds.jsonl").open()]
+    tests = [row["after"]["accuracy"] for row in rows]
+    spread = compared.spreads["test"]
+    assert spread.mean["accuracy"] == pytest.approx(np.mean(tests))
+    assert spread.deviation["accuracy"] == pytest.approx(np.std(tests, ddof=1))
+    assert {"validation, best epoch", "validation, last epoch"} < set(compared.spreads)
+    bests = [max(e["scores"]["accuracy"] for e in row["epochs"][1:]) for row in rows]
+    assert compared.best == 42 + bests.index(max(bests))
+    model = f"seed-{compared.best}/model/model.safetensors"
+    assert (done.model_folder / "model.safetensors").read_bytes() == (
+        done.folder / model
+    ).read_bytes()
+    assert [type(event) for event in events].count(Delivered) == 1
+    assert done.spreads["test"]["mean"] == spread.mean
+    assert not (done.folder / "seed-42/checkpoints").exists()
+    assert attuner.load(done.folder).classify(["good"])
+
+
+def test_interrupted_seeds_are_gone_on_with(build: Build, tmp_path: Path) -> None:
+    settings = ("training.seeds=2", "training.epochs=2", "training.early_stopping=null")
+    whole, _ = run(build(*settings, "output.name=whole"))
+
+    class PulledTheCable(BaseException):
+        pass
+
+    saved = 0
+
+    def pull(event: Event) -> None:
+        nonlocal saved
+        saved += isinstance(event, Saved)
+        if saved == 3:  # the second seed's first epoch
+            raise PulledTheCable
+
+    with pytest.raises(PulledTheCable):
+        train(build(*settings, "output.name=cut"), listeners=[pull])
+    cut = resume(tmp_path / "runs/cut")
+
+    assert cut.spreads == whole.spreads
+    ours, theirs = (r.model_folder / "model.safetensors" for r in (cut, whole))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["classification", "chapter-mrpc", "chapter-reviews"])
+def test_ready_recipes_train(
+    name: str, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a tiny model, and where they name the Hub on a stand-in for its data sets."""
+    import datasets
+
+    asked = []
+
+    def load(path: str, config: str | None, *, split: str, revision: str | None) -> Any:
+        asked.append((path, config, split))
+        random = np.random.default_rng(len(asked))
+        names = ["not_equivalent", "equivalent"] if config else [f"{n} star" for n in range(1, 6)]
+        columns = ["sentence1", "sentence2"] if config else ["text"]
+        rows = [
+            {"label": row % len(names), "idx": row}
+            | {column: " ".join(random.choice(WORDS, 5)) for column in columns}
+            for row in range(20)
+        ]
+        texts = {column: datasets.Value("string") for column in columns}
+        label = {"label": datasets.ClassLabel(names=names), "idx": datasets.Value("int32")}
+        return datasets.Dataset.from_list(rows, features=datasets.Features(texts | label))
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.chdir(tmp_path)
+    given = [f"data={reviews(tmp_path / 'a.csv')}", "task.text=review", "task.label=mood"]
+    recipe = load_recipe(
+        ready_recipe(name),
+        [f"model={encoder}", "training.epochs=1", f"output.folder={tmp_path}/runs",
+         *(given if name == "classification" else [])],
+    )  # fmt: skip
+    done, _ = run(recipe)
+
+    labels = attuner.load(done.folder).labels.names
+    if name == "chapter-mrpc":
+        assert set(asked) == {("nyu-mll/glue", "mrpc", s) for s in ("train", "validation")}
+        assert labels == ("not_equivalent", "equivalent")
+        assert done.split == "validation"
+        assert "f1" in done.after
+    elif name == "chapter-reviews":
+        assert set(asked) == {("Yelp/yelp_review_full", None, s) for s in ("train", "test")}
+        assert labels == tuple(f"{number} star" for number in range(1, 6))
+    else:
+        assert labels == ("bad", "good")
+        assert recipe.training == load_recipe(
+            None, ["task=classification", "model=m", "data=a.csv", "training.epochs=1",
+                   "training.best_metric=accuracy"]).training  # fmt: skip
+
+
+def test_the_chapters_recipe_has_the_chapters_settings() -> None:
+    training = load_recipe(ready_recipe("chapter-mrpc")).training
+    assert (training.learning_rate, training.batch_examples, training.epochs) == (5e-5, 8, 3)
+    assert (training.schedule, training.warmup_steps) == ("linear", 0)
+    assert training.early_stopping is None

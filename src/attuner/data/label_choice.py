@@ -50,7 +50,11 @@ def with_labels(
         part: [_relabelled(*next(by_place)) for _ in getattr(prepared, part)] for part in PARTS
     }
     label_set = find_labels(
-        [example.label for example in parts["train"]], kind, given=given, known=known
+        [example.label for example in parts["train"]],
+        kind,
+        given=given,
+        known=known,
+        declared=prepared.classes,
     )
     names = frozenset(label_set.names)
     skipped = 0

@@ -73,6 +73,7 @@ def read_labelled(
     bad_entries: Literal["fail", "skip"] = "fail",
     weight: float = 1.0,
     skipped: Counter[str] | None = None,
+    classes: dict[str, None] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Iterator[LabelledExample]:
     """Read the labelled examples of a source.
@@ -89,6 +90,7 @@ def read_labelled(
         bad_entries: `fail` raises them, collected, at the end; `skip` counts them.
         weight: Weight of every example.
         skipped: Where rows that are left out are counted, by reason.
+        classes: Where the names of labels are noted that a data set declares, in its order.
         options: How the options that messages advise are typed; see `recipe_options`.
 
     Raises:
@@ -101,6 +103,8 @@ def read_labelled(
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")
         table = open_hub(name, asked, config=config, revision=revision, split=split)
+        if classes is not None:
+            classes |= dict.fromkeys(table.classes.get(columns.label, ()))
         yield from _examples(table, columns, asked)
     else:
         for file in chosen_files(path, asked, config=config, split=split):

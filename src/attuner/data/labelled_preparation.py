@@ -31,6 +31,7 @@ class PreparedLabels:
         counts: `read` by file, `skipped` by reason, `split` by part: numbers of examples; and
             `labels`, of training.
         notes: Sentences that the user should read.
+        classes: Names of all labels, where the data set declares them.
     """
 
     train: list[LabelledExample]
@@ -38,6 +39,7 @@ class PreparedLabels:
     test: list[LabelledExample]
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def prepare_labelled(

@@ -137,18 +137,21 @@ def find_labels(
     *,
     given: Sequence[str] = (),
     known: Sequence[str] = (),
+    declared: Sequence[str] = (),
     option: str = "task.labels",
 ) -> LabelSet:
     """The labels of a task, from those of its training examples.
 
     Their order is the one given, else the checkpoint's where it has the very same labels (so that
-    what it has learned of them is of use), else numbers by size and names by alphabet.
+    what it has learned of them is of use), else the data set's where it declares them, else numbers
+    by size and names by alphabet.
 
     Args:
         labels: Of the training examples.
         kind: `single`, `multi` or `rating`.
         given: All names, in the order wanted.
         known: Names in the checkpoint's configuration.
+        declared: Names that the data set declares, also of labels without examples.
         option: How names are given, for messages.
 
     Raises:
@@ -162,10 +165,12 @@ def find_labels(
         names = tuple(given)
     elif set(known) == set(counts):
         names = tuple(known)
+    elif set(counts) <= set(declared):
+        names = tuple(declared)
     else:
         names = tuple(in_order(counts))
-    if len(names) < (2 if kind == "single" else 1):
-        found = f"the label `{names[0]}`" if names else "no label"
+    if len(counts) < (2 if kind == "single" else 1):
+        found = f"the label `{next(iter(counts))}`" if counts else "no label"
         raise DataError(
             f"All {len(labels):,} training examples have {found}.",
             "There is something to learn from two different labels on."

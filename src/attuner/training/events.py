@@ -204,6 +204,31 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation (of a sample, n - 1) of scores over seeds."""
+
+    mean: Mapping[str, float]
+    deviation: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsCompared:
+    """Runs with several seeds are over.
+
+    Attributes:
+        seeds: The seeds.
+        spreads: Scores over the seeds, by what they are of, in words.
+        metric: What was chosen by.
+        best: The seed whose model is delivered.
+    """
+
+    seeds: tuple[int, ...]
+    spreads: Mapping[str, Spread]
+    metric: str
+    best: int
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """One line that the user should read: a fallback taken, a file written."""
 
@@ -221,6 +246,7 @@ Event = (
     | Compared
     | Relabelled
     | Delivered
+    | SeedsCompared
     | Noted
 )
 Listener = Callable[[Event], None]

@@ -206,4 +206,4 @@ def _nearness(said: Said, label: Label) -> float:
     if isinstance(label, float):
         return -abs(float(said["label"]) - label)
     given = said["label"] if isinstance(said["label"], list) else [said["label"]]
-    return -float(len(set(given) ^ set(names_in(label))))
+    return 0.0 - len(set(given) ^ set(names_in(label)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from attuner.data.asked import recipe_options
 from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled
@@ -23,13 +24,14 @@ def prepare_labels(recipe: Recipe, *, progress: Progress | None = None) -> Prepa
         DataError: A source cannot be read, or too little is left of it.
     """
     skipped: Counter[str] = Counter()
+    classes: dict[str, None] = {}
     data, split = recipe.data, recipe.data.split
     parts = {
-        place: _examples(recipe, place, sources, skipped)
+        place: _examples(recipe, place, sources, skipped, classes)
         for place, sources in sources_by_place(recipe).items()
     }
     train = parts["data.train"]
-    return prepare_labelled(
+    prepared = prepare_labelled(
         watched(train, progress) if progress else train,
         parts.get("data.validation"),
         parts.get("data.test"),
@@ -43,6 +45,7 @@ def prepare_labels(recipe: Recipe, *, progress: Progress | None = None) -> Prepa
         evaluation_subset=n_and_seed(data.evaluation_subset),
         skipped=skipped,
     )
+    return replace(prepared, classes=tuple(classes))
 
 
 def columns_of(recipe: Recipe) -> LabelColumns:
@@ -52,7 +55,11 @@ def columns_of(recipe: Recipe) -> LabelColumns:
 
 
 def _examples(
-    recipe: Recipe, place: str, sources: Sequence[Source], skipped: Counter[str]
+    recipe: Recipe,
+    place: str,
+    sources: Sequence[Source],
+    skipped: Counter[str],
+    classes: dict[str, None],
 ) -> Iterator[LabelledExample]:
     for index, source in enumerate(sources):
         yield from read_labelled(
@@ -65,5 +72,6 @@ def _examples(
             bad_entries=recipe.data.bad_entries,
             weight=source.weight,
             skipped=skipped,
+            classes=classes,
             options=recipe_options(f"{place}[{index}]"),
         )

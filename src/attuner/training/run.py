@@ -43,6 +43,7 @@ from attuner.training.manifest import (
 )
 from attuner.training.result import Run as Run
 from attuner.training.scorer import Scorer, Scores
+from attuner.training.seeds import train_seeds
 from attuner.training.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def train(recipe: Recipe, *, listeners: Sequence[Listener] = ()) -> Run:
     try:
         with disk_faults(folder):
             write_text(folder.recipe, dump_recipe(recipe))
+            if recipe.training.seeds > 1:
+                return _train_seeds(recipe, folder, listeners)
             return _Running(recipe, folder, listeners).run(resumes=False)
     except BaseException:
         remove_unless_resumable(folder, made)
@@ -101,9 +104,22 @@ def resume(path: Path | str, *, listeners: Sequence[Listener] = ()) -> Run:
     recipe = load_recipe(folder.recipe)
     here = {"folder": str(folder.path.parent), "name": folder.path.name}
     recipe = recipe.model_copy(update={"output": recipe.output.model_copy(update=here)})
+    if recipe.training.seeds > 1:
+        with disk_faults(folder):
+            return _train_seeds(recipe, folder, listeners)
     require_same_data(folder, lambda: data_files(recipe))
     with disk_faults(folder):
         return _Running(recipe, folder, listeners).run(resumes=True)
+
+
+def _train_seeds(recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener]) -> Run:
+    return train_seeds(
+        recipe,
+        folder,
+        listeners,
+        train=lambda one, told: train(one, listeners=told),
+        resume=lambda path, told: resume(path, listeners=told),
+    )
 
 
 class _Running:
@@ -296,14 +312,16 @@ class _Running:
             seconds=seconds,
             counts=self.job.counts,
             epochs=[event for event in scored if event["split"] == "validation"],
+            intervals={w: final.get(w, {}).get("intervals", {}) for w in ("before", "after")},
+            usage=self.job.usage(self.folder.model),
         )
         self.emit(
             Delivered(
                 run.folder, run.model_folder, run.before, run.after, run.signatures,
                 run.split, run.seconds,
-                intervals={w: final.get(w, {}).get("intervals", {}) for w in ("before", "after")},
+                intervals=run.intervals,
                 last=run.last if split == "validation" else {},
-                usage=self.job.usage(run.model_folder),
+                usage=run.usage,
             )
         )  # fmt: skip
         return run
