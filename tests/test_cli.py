@@ -217,6 +217,7 @@ def test_recipes_list() -> None:
         "chapter-translation",
         "classification",
         "demo",
+        "demo-classification",
         "pretrain-en-fr",
         "translation",
     ]
@@ -226,6 +227,7 @@ def test_recipes_list() -> None:
         "chapter-translation",
         "classification",
         "demo",
+        "demo-classification",
         "pretrain-en-fr",
         "translation",
     ]

@@ -202,3 +202,11 @@ def test_pairs_stand_on_a_line_with_a_tab(tuned: Path) -> None:
     )
     found = json.loads(attuner("evaluate", model, str(data), "--json").stdout)
     assert found["counts"]["scored"] == {"examples": 12}
+
+
+def test_a_demo_that_there_is_not() -> None:
+    result = attuner("demo", "--task", "text-to-text")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        'There is no demo of "text-to-text".\nKnown: classification, translation.\n'
+    )

@@ -427,7 +427,7 @@ def test_copy_of_an_unknown_recipe() -> None:
     assert str(caught.value) == (
         'There is no ready recipe "dem".\n'
         'Did you mean "demo"? Known: chapter-mrpc, chapter-reviews, chapter-translation, '
-        "classification, demo, pretrain-en-fr, translation.\n"
+        "classification, demo, demo-classification, pretrain-en-fr, translation.\n"
         "See what each does: attuner recipes list"
     )
 

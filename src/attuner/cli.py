@@ -36,6 +36,7 @@ _LABEL_FLAGS = {
     name: f"--{name.replace('_', '-')} {{}}"
     for name in ("text", "text_pair", "label", "config", "revision", "split", "encoding")
 } | {"bad_entries": "--skip-bad-entries"}
+_DEMOS = {"translation": "demo", "classification": "demo-classification"}
 _ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema")
 
 
@@ -160,12 +161,22 @@ def _options(
 
 
 @app.command()
-def demo(arguments: OverrideArguments = None, as_json: JsonOption = False) -> None:
-    """Tune the embedded model on real catalogs, in minutes, without a network."""
+def demo(
+    arguments: OverrideArguments = None,
+    task: Annotated[str, typer.Option(help="translation or classification.")] = "translation",
+    as_json: JsonOption = False,
+) -> None:
+    """Tune a small model on real data, in minutes, without a network.
+
+    The embedded model translates catalogs; or MiniLM, from a Python package, rates reviews.
+    """
+    from attuner.errors import nearest
     from attuner.ready_recipes import ready_recipe
     from attuner.recipe_loading import load_recipe
 
-    recipe = load_recipe(ready_recipe("demo"), arguments or ())
+    if task not in _DEMOS:
+        raise UsageError(f'There is no demo of "{task}".', nearest(task, _DEMOS))
+    recipe = load_recipe(ready_recipe(_DEMOS[task]), arguments or ())
     _train(_with_free_name(recipe), as_json)
 
 

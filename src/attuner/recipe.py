@@ -227,8 +227,8 @@ class Model(Section):
     """The model to start from: a checkpoint, or a configuration for training from scratch."""
 
     checkpoint: str | None = None
-    """Hub id or folder of a pretrained model; `embedded:en-fr` is the one that comes with
-    Attuner."""
+    """Hub id or folder of a pretrained model, or `package:NAME` for one inside an installed Python
+    package; `embedded:en-fr` is the one that comes with Attuner."""
     revision: str | None = None
     """Branch, tag or commit of a Hub checkpoint."""
     config: dict[str, Any] | None = None
@@ -275,8 +275,9 @@ class Source(Section):
     """Where examples come from."""
 
     path: str
-    """A file, folder, glob, `package:NAME` (catalogs inside an installed Python package) or
-    `hub:ID` (a data set on the Hugging Face Hub)."""
+    """A file, folder, glob, `package:NAME` (catalogs inside an installed Python package), `hub:ID`
+    (a data set on the Hugging Face Hub) or `embedded:reviews`, rated sentences for trying
+    classification."""
     target_path: str | None = None
     """With a plain text file in `path`: the file that holds its translations, line by line."""
     config: str | None = None

@@ -13,7 +13,8 @@ import pyarrow.parquet
 import pytest
 
 from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled
-from attuner.errors import UserError
+from attuner.data.reading import find_files
+from attuner.errors import DataError, UserError
 
 
 def read(path: Path | str, columns: LabelColumns, **options: Any) -> list[LabelledExample]:
@@ -149,3 +150,24 @@ def test_the_splits_of_a_folder(tmp_path: Path) -> None:
         path = tmp_path / f"{split}-00000-of-00001.parquet"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
     assert [e.text for e in read(tmp_path, REVIEWS, split="test")] == ["test"]
+
+
+def test_the_embedded_reviews_have_stars_as_their_notice_says() -> None:
+    (file,) = find_files("embedded:reviews")
+    assert file.stat().st_size < 1_000_000
+    assert "The MIT License" in (file.parent / "reviews-NOTICE.txt").read_text()
+    columns = LabelColumns("text", None, "stars")
+    examples = list(read_labelled("embedded:reviews", columns))
+    ratings = list(
+        read_labelled("embedded:reviews", LabelColumns("text", None, "rating", "rating"))
+    )
+    assert len(examples) == 8108
+    for example, rated in zip(examples, ratings, strict=True):
+        assert isinstance(rated.label, float)
+        assert int(str(example.label)) == min(5, int((rated.label + 4) / 1.6) + 1)
+    with pytest.raises(DataError) as caught:
+        find_files("embedded:review")
+    assert str(caught.value) == (
+        'There are no embedded data "embedded:review".\n'
+        'Did you mean "embedded:reviews"? Known: embedded:reviews.'
+    )

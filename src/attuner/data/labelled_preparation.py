@@ -215,10 +215,8 @@ def _refuse_empty(parts: dict[str, list[LabelledExample]], reasons: Counter[str]
 def _notes(parts: dict[str, list[LabelledExample]]) -> list[str]:
     notes = []
     if conflicts := _num_conflicts(parts["train"]):
-        notes.append(
-            f"{conflicts:,} texts of training have different labels: no classifier can learn "
-            "them all."
-        )
+        texts = "text of training has" if conflicts == 1 else "texts of training have"
+        notes.append(f"{conflicts:,} {texts} different labels: no classifier can learn them all.")
     if by_chance := _leaks(parts):
         notes.append(
             f"{by_chance:,} texts of validation or test are also in training. "

@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,8 @@ TABLES: dict[str, Reader] = {
     ".zip": read_moses_zip,
 }
 READERS: dict[str, Reader] = {**CATALOGS, **TABLES}
+# Data that come with Attuner; see the notice beside them.
+EMBEDDED = {"embedded:reviews": "demo/reviews.jsonl.gz"}
 _NEVER_GZIPPED = (".mo", ".parquet", ".zip")
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
 
@@ -145,30 +148,34 @@ def find_files(path: str) -> list[Path]:
         return []
     if path.startswith("package:"):
         return package_catalogs(path.removeprefix("package:"), tuple(CATALOGS))
+    if path.startswith("embedded:"):
+        if path not in EMBEDDED:
+            raise DataError(f'There are no embedded data "{path}".', nearest(path, EMBEDDED))
+        return [Path(str(files("attuner"))) / EMBEDDED[path]]
     place = Path(path)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises
-        files = sorted(
+        found = sorted(
             file
             for file in place.rglob("*")
             if suffix_of(file) in READERS
             and not _is_hidden(file.relative_to(place))
             and file.is_file()
         )
-        if not files:
+        if not found:
             raise DataError(
                 f"{path}: no file of a known format in this folder.", f"Known: {_known()}."
             )
-        return files
+        return found
     if not os.path.exists(path) and glob.has_magic(path) and "\0" not in path:
-        files = sorted(Path(name) for name in glob.glob(path, recursive=True))
-        files = [file for file in files if file.is_file()]
-        if not files:
+        matching = sorted(Path(name) for name in glob.glob(path, recursive=True))
+        matching = [file for file in matching if file.is_file()]
+        if not matching:
             raise DataError(
                 f"{path}: no file matches.",
                 "In a pattern, * stands for any part of a name and ** for any folders.",
                 "Quote the pattern, so that the shell leaves it alone.",
             )
-        return files
+        return matching
     return [_one_file(path)]
 
 
