@@ -210,3 +210,14 @@ def test_a_demo_that_there_is_not() -> None:
     assert result.stderr == (
         'There is no demo of "text-to-text".\nKnown: classification, translation.\n'
     )
+
+
+def test_a_classifier_does_not_translate(tuned: Path) -> None:
+    model = tuned / "runs/moods"
+    result = attuner("translate", str(model), "good film")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"{model} gives labels, it does not translate.\n"
+        "Expected a model that writes text.\n"
+        f'Give it texts to classify: attuner classify {model} "A text."\n'
+    )

@@ -7,6 +7,7 @@ reports them; an error is in the rating's unit.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,9 @@ def _sklearn(name: str, **options: Any) -> Callable[[Outcome], float]:
     def value(outcome: Outcome) -> float:
         from sklearn import metrics
 
-        found = getattr(metrics, name)(outcome.targets, outcome.predictions, **options)
+        with warnings.catch_warnings():  # that only one label occurs is seen in the table of labels
+            warnings.simplefilter("ignore", UserWarning)
+            found = getattr(metrics, name)(outcome.targets, outcome.predictions, **options)
         return 100 * float(found)
 
     return value

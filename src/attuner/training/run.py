@@ -105,6 +105,8 @@ def resume(path: Path | str, *, listeners: Sequence[Listener] = ()) -> Run:
     here = {"folder": str(folder.path.parent), "name": folder.path.name}
     recipe = recipe.model_copy(update={"output": recipe.output.model_copy(update=here)})
     if recipe.training.seeds > 1:
+        for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
+            require_same_data(RunFolder(manifest.parent), lambda: data_files(recipe))
         with disk_faults(folder):
             return _train_seeds(recipe, folder, listeners)
     require_same_data(folder, lambda: data_files(recipe))

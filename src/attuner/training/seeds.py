@@ -47,6 +47,7 @@ def train_seeds(
     Returns:
         The delivered seed's run, with the spreads of all.
     """
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # each seed has its own
     first = recipe.training.seed
     seeds = tuple(range(first, first + recipe.training.seeds))
     runs: dict[int, Run] = {}
