@@ -33,7 +33,8 @@ def general(tmp_path: Path) -> Path:
 @pytest.fixture
 def mixing(lesson_recipe: Build, general: Path) -> Build:
     def build(*overrides: str) -> Recipe:
-        return lesson_recipe(f"data.mix={{sources: {general}, share: 0.25}}", *overrides)
+        mix = f"data.mix={{sources: {general}, share: 0.25}}"
+        return lesson_recipe(mix, "model.self_check=warn", *overrides)
 
     return build
 

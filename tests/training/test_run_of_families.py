@@ -40,6 +40,7 @@ def overrides(kind: str, folder: Path, epochs: int) -> list[str]:
     return [
         f"model={folder}", f"training.epochs={epochs}", "training.learning_rate=0.01",
         "training.evaluate=none", "training.precision=fp32", f"output.name={kind}",
+        "model.self_check=warn",
     ]  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def answering(marian: Path, questions: Path, tmp_path: Path) -> Build:
                 "task.metrics=[token_f1, exact_match, rougeL]",
                 "training={batch_examples: 4, learning_rate: 0.005, precision: fp32}",
                 "generation={num_beams: 1, max_new_tokens: 40}",
-                f"output.folder={tmp_path}/runs", *overrides,
+                f"output.folder={tmp_path}/runs", "model.self_check=warn", *overrides,
             ],
             {
                 "task": "text-to-text", "model": str(marian), "data": [str(questions)],
@@ -71,7 +71,7 @@ def test_it_learns_whole_texts_and_is_scored_on_all_references(
     assert list(run.after) == ["loss", "token_f1", "exact_match", "rougeL"]
     assert run.before["exact_match"] == 0
     assert run.after["exact_match"] == 100
-    assert read_usage(run.model_folder) == Usage(prefix="answer: ", whole_texts=True)
+    assert read_usage(run.model_folder) == Usage("en", "en", "answer: ", whole_texts=True)
     translator = load(run.folder)
     texts = [f"question: {q} context: {c}" for q, c, _ in ROWS]
     expected = [" ".join(answers[0].split()) for _, _, answers in ROWS]  # its tokens have no breaks
