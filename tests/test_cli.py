@@ -23,7 +23,7 @@ from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
 
-COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "schema"]
+COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
 
 
 class Result(SimpleNamespace):
@@ -217,14 +217,22 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_recipes_list() -> None:
     result = attuner("recipes", "list", "--json")
     assert list(json.loads(result.stdout)) == [
+        "chapter-mrpc",
+        "chapter-reviews",
         "chapter-translation",
+        "classification",
         "demo",
+        "demo-classification",
         "pretrain-en-fr",
         "translation",
     ]
     assert [line.split()[0] for line in attuner("recipes", "list").stdout.splitlines()] == [
+        "chapter-mrpc",
+        "chapter-reviews",
         "chapter-translation",
+        "classification",
         "demo",
+        "demo-classification",
         "pretrain-en-fr",
         "translation",
     ]

@@ -67,7 +67,12 @@ def whole_run() -> list[Event]:
         Evaluated("after", "test", 200, 2.0, after, SIGNATURES),
         Compared(ROWS, 100, 40, 30, 5),
         Delivered(
-            Path("runs/x"), Path("runs/x/model"), scores, after, SIGNATURES, "test", 7384.0
+            Path("runs/x"), Path("runs/x/model"), scores, after, SIGNATURES, "test", 7384.0,
+            usage={
+                "in a shell": 'attuner translate runs/x/model "Open the file"',
+                "in Python": 'attuner.load("runs/x/model").translate("Open the file")',
+                "with transformers": 'AutoModelForSeq2SeqLM.from_pretrained("runs/x/model")',
+            },
         ),
     ]  # fmt: skip
 

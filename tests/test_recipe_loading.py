@@ -177,7 +177,8 @@ def test_each_kind_of_fault_in_plain_words(tmp_path: Path) -> None:
         "target_language, target_path, weight."
     )
     assert [line.removeprefix(f"  {path}:") for line in lines[1:-1]] == [
-        '1 task: translaton. Did you mean "translation"? Known: text-to-text, translation.',
+        '1 task: translaton. Did you mean "translation"? Known: classification, text-to-text, '
+        "translation.",
         "2 model: give either checkpoint or config.",
         f'5 data.train[0].pth: unknown option (value x.po). Did you mean "path"? {known_source}',
         '6 data.train[1].columns.sorce: unknown key sorce. Did you mean "source"? '
@@ -223,8 +224,8 @@ def test_faults_of_overrides() -> None:
         'Did you mean "learning_rate"? Known: accumulation, average_checkpoints, batch_examples, '
         "batch_tokens, best_metric, device, early_stopping, ema, epochs, evaluate, "
         "evaluate_every_steps, gradient_checkpointing, keep_checkpoints, label_smoothing, "
-        "learning_rate, max_grad_norm, max_steps, precision, r_drop, save, save_every_steps, "
-        "schedule, seed, warmup_steps, weight_decay.",
+        "layer_decay, learning_rate, max_grad_norm, max_steps, precision, r_drop, save, "
+        "save_every_steps, schedule, seed, seeds, warmup_steps, weight_decay.",
         "  override training.epochs=0 training.epochs: 0. Expected: greater than 0.",
         ADVICE,
         "Without a recipe file, a first run needs: --task translation --source en --target fr "
@@ -253,9 +254,9 @@ def test_nothing_given_says_what_a_first_run_needs() -> None:
 
 
 def test_a_wrong_task_is_blamed_on_its_own_flag() -> None:
-    assert message(None, **{**FLAGS, "task": "classification"}) == (
+    assert message(None, **{**FLAGS, "task": "summaries"}) == (
         "The recipe has 1 fault:\n"
-        "  --task task: classification. Known: text-to-text, translation.\n"
+        "  --task task: summaries. Known: classification, text-to-text, translation.\n"
         f"{ADVICE}\n"
         f"Without a recipe file, a first run needs: {FIRST_RUN} FILE"
     )
@@ -425,8 +426,9 @@ def test_copy_of_an_unknown_recipe() -> None:
         copy_recipe("dem")
     assert str(caught.value) == (
         'There is no ready recipe "dem".\n'
-        'Did you mean "demo"? Known: chapter-translation, demo, m2m100, mbart50, nllb-domain, '
-        "opus-mt-kde, pretrain-en-fr, t5-summaries, t5-translation, translation.\n"
+        'Did you mean "demo"? Known: chapter-mrpc, chapter-reviews, chapter-translation, '
+        "classification, demo, demo-classification, m2m100, mbart50, nllb-domain, opus-mt-kde, "
+        "pretrain-en-fr, t5-summaries, t5-translation, translation.\n"
         "See what each does: attuner recipes list"
     )
 

@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attuner.api import evaluate as evaluate
+    from attuner.api import load as load
     from attuner.api import predict as predict
     from attuner.api import train as train
     from attuner.errors import UserError as UserError
+    from attuner.inference.classifier import Classifier as Classifier
     from attuner.inference.translator import Translator as Translator
-    from attuner.inference.translator import load as load
     from attuner.recipe import Recipe as Recipe
     from attuner.training.run import Run as Run
 
 _WHERE = {
+    "Classifier": "attuner.inference.classifier",
     "Recipe": "attuner.recipe",
     "Run": "attuner.training.run",
     "Translator": "attuner.inference.translator",
     "UserError": "attuner.errors",
     "evaluate": "attuner.api",
-    "load": "attuner.inference.translator",
+    "load": "attuner.api",
     "predict": "attuner.api",
     "train": "attuner.api",
 }

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.evaluation.on_data import evaluate_data as evaluate
-
 if TYPE_CHECKING:
+    from attuner.evaluation.evaluate import Evaluation
+    from attuner.evaluation.labels_on_data import LabelEvaluation
     from attuner.recipe import Recipe
     from attuner.training.events import Listener
     from attuner.training.run import Run
 
-__all__ = ["evaluate", "predict", "train"]
+__all__ = ["evaluate", "load", "predict", "train"]
 
 
 def train(
@@ -82,20 +82,82 @@ def train(
         return go([display])
 
 
-def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[str]:
-    """Translate texts with a model: `load(model).translate(texts)` in one call.
+def load(model: str | Path, **options: Any) -> Any:
+    """Load a model for use.
 
     Args:
         model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
-        texts: What to translate; white space at the edges and line breaks are kept.
-        **options: Of `Translator.translate`: `num_beams`, `max_new_tokens`.
+        **options: Of `inference.translator.load` or, for a model that gives labels,
+            `inference.classifier.load_labels`.
+
+    Returns:
+        A `Translator` or, for a model that gives labels, a `Classifier`.
 
     Raises:
         UserError: The model cannot be used.
     """
-    from attuner.inference.translator import load
+    if is_classifier(model):
+        from attuner.inference.classifier import load_labels
 
-    return load(model).translate(list(texts), **options)
+        return load_labels(model, **options)
+    from attuner.inference.translator import load as load_translator
+
+    return load_translator(model, **options)
+
+
+def is_classifier(model: str | Path) -> bool:
+    """Whether a model gives labels.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    from attuner.models.classifiers import labels_of
+    from attuner.models.loading import resolve_model
+
+    return labels_of(resolve_model(str(model))) is not None
+
+
+def evaluate(model: str | Path, data: str | Path, **options: Any) -> Evaluation | LabelEvaluation:
+    """Score a model on data that have references, or labels.
+
+    Args:
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        data: A file, folder, glob, `package:NAME` or `hub:ID`.
+        **options: Of `evaluation.on_data.evaluate_data` or, for a model that gives labels,
+            `evaluation.labels_on_data.evaluate_labels`.
+
+    Raises:
+        UserError: The model or the data cannot be used.
+    """
+    if is_classifier(model):
+        from attuner.evaluation.labels_on_data import evaluate_labels
+
+        return evaluate_labels(model, data, **options)
+    from attuner.evaluation.on_data import evaluate_data
+
+    return evaluate_data(model, data, **options)
+
+
+def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[Any]:
+    """Translate texts with a model, or give them labels, in one call.
+
+    Args:
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        texts: The texts; white space at the edges and line breaks are kept.
+        **options: Of `Translator.translate`: `num_beams`, `max_new_tokens`; or of
+            `Classifier.classify`: `pairs`.
+
+    Returns:
+        A translation of each text; or its label, labels or rating.
+
+    Raises:
+        UserError: The model cannot be used.
+    """
+    loaded = load(model)
+    if hasattr(loaded, "classify"):
+        return [said.label for said in loaded.classify(list(texts), **options)]
+    translated: list[str] = loaded.translate(list(texts), **options)
+    return translated
 
 
 def _as_path(recipe: Recipe | str | Path | None) -> Path | None:

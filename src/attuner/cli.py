@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,12 @@ _EVALUATE_FLAGS = {
         "split", "encoding",
     )
 } | {"bad_entries": "--skip-bad-entries"}  # fmt: skip
-_ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "schema")
+_LABEL_FLAGS = {
+    name: f"--{name.replace('_', '-')} {{}}"
+    for name in ("text", "text_pair", "label", "config", "revision", "split", "encoding")
+} | {"bad_entries": "--skip-bad-entries"}
+_DEMOS = {"translation": "demo", "classification": "demo-classification"}
+_ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema")
 
 
 class _Commands(TyperGroup):
@@ -107,7 +113,9 @@ SourceOption = Annotated[str | None, typer.Option(help="Language of the source t
 TargetOption = Annotated[str | None, typer.Option(help="Language of the target text, as a code.")]
 TaskOption = Annotated[
     str | None,
-    typer.Option(help="What to learn, without a recipe file: translation or text-to-text."),
+    typer.Option(
+        help="What to learn, without a recipe file: translation, text-to-text or classification."
+    ),
 ]
 CheckpointOption = Annotated[
     str | None,
@@ -119,6 +127,16 @@ SourceColumnOption = Annotated[
 ]
 TargetColumnOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column of the target texts in a table.")
+]
+TextOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Classification: column of the texts in a table."),
+]
+TextPairOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Of pairs of texts: column of the second ones.")
+]
+LabelOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Classification: column of the labels.")
 ]
 DataOption = Annotated[
     list[str] | None, typer.Option(help="File, folder, glob, package:NAME, hub:ID; repeatable.")
@@ -155,12 +173,22 @@ def _options(
 
 
 @app.command()
-def demo(arguments: OverrideArguments = None, as_json: JsonOption = False) -> None:
-    """Tune the embedded model on real catalogs, in minutes, without a network."""
+def demo(
+    arguments: OverrideArguments = None,
+    task: Annotated[str, typer.Option(help="translation or classification.")] = "translation",
+    as_json: JsonOption = False,
+) -> None:
+    """Tune a small model on real data, in minutes, without a network.
+
+    The embedded model translates catalogs; or MiniLM, from a Python package, rates reviews.
+    """
+    from attuner.errors import nearest
     from attuner.ready_recipes import ready_recipe
     from attuner.recipe_loading import load_recipe
 
-    recipe = load_recipe(ready_recipe("demo"), arguments or ())
+    if task not in _DEMOS:
+        raise UsageError(f'There is no demo of "{task}".', nearest(task, _DEMOS))
+    recipe = load_recipe(ready_recipe(_DEMOS[task]), arguments or ())
     _train(_with_free_name(recipe), as_json)
 
 
@@ -211,6 +239,9 @@ def check(
     target: TargetOption = None,
     source_column: SourceColumnOption = None,
     target_column: TargetColumnOption = None,
+    text: TextOption = None,
+    text_pair: TextPairOption = None,
+    label: LabelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what training will see, before any training.
@@ -223,6 +254,7 @@ def check(
     flags = {
         "task": task, "model": model, "data": data, "source": source, "target": target,
         "source_column": source_column, "target_column": target_column,
+        "text": text, "text_pair": text_pair, "label": label,
     }  # fmt: skip
     recipe = _load(arguments, flags)
     with _display(as_json) as display:
@@ -233,9 +265,9 @@ def check(
         _print_json(to_json(checked))
     else:
         from attuner.console import build_console
-        from attuner.inspection_view import render
+        from attuner.labels_view import render_any
 
-        render(checked, build_console())
+        render_any(checked, build_console())
     if checked.is_refused:
         raise typer.Exit(ModelError.exit_code)
 
@@ -264,6 +296,9 @@ def train(
     target: TargetOption = None,
     source_column: SourceColumnOption = None,
     target_column: TargetColumnOption = None,
+    text: TextOption = None,
+    text_pair: TextPairOption = None,
+    label: LabelOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -272,6 +307,7 @@ def train(
         "task": task, "model": model, "data": data,
         "source": source, "target": target, "name": name,
         "source_column": source_column, "target_column": target_column,
+        "text": text, "text_pair": text_pair, "label": label,
     }  # fmt: skip
     if resume:
         _resume(arguments or (), flags, inexact, as_json)
@@ -293,6 +329,9 @@ def evaluate(
     target: TargetOption = None,
     source_column: SourceColumnOption = None,
     target_column: TargetColumnOption = None,
+    text: TextOption = None,
+    text_pair: TextPairOption = None,
+    label: LabelOption = None,
     target_path: Annotated[
         str | None, typer.Option(metavar="FILE", help="With a .txt file: its translations.")
     ] = None,
@@ -311,7 +350,7 @@ def evaluate(
     ] = False,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="bleu, chrf, ter, rouge1, rouge2, rougeL, ...; repeatable."),
+        typer.Option(help="bleu, chrf, rougeL, ...; accuracy, macro_f1, ...; repeatable."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, ctranslate2 or transformers.")] = "auto",
     quantization: Annotated[
@@ -323,10 +362,28 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a model on data that has references."""
+    """Score a model on data that has references, or labels."""
+    from attuner.api import is_classifier
     from attuner.evaluation.on_data import evaluate_data
     from attuner.training.events import Progressed
 
+    of_data: dict[str, Any] = {
+        "config": config, "revision": revision, "split": split, "encoding": encoding,
+        "bad_entries": "skip" if skip_bad_entries else "fail", "metrics": metric or None,
+    }  # fmt: skip
+    of_text = {
+        "--source": source, "--target": target, "--source-column": source_column,
+        "--target-column": target_column, "--target-path": target_path, "--num-beams": num_beams,
+        "--engine": None if engine == "auto" else engine,
+        "--quantization": None if quantization == "float32" else quantization,
+    }  # fmt: skip
+    of_labels = {"--text": text, "--text-pair": text_pair, "--label": label}
+    gives_labels = is_classifier(model)
+    _refuse_given(model, of_text if gives_labels else of_labels, gives_labels)
+    if gives_labels:
+        columns = {"text": text, "text_pair": text_pair, "label": label}
+        _evaluate_labels(model, data, {**of_data, **columns}, as_json)
+        return
     with _display(as_json) as display:
         found = evaluate_data(
             model,
@@ -336,12 +393,7 @@ def evaluate(
             source_column=source_column,
             target_column=target_column,
             target_path=target_path,
-            config=config,
-            revision=revision,
-            split=split,
-            encoding=encoding,
-            bad_entries="skip" if skip_bad_entries else "fail",
-            metrics=metric or None,
+            **of_data,
             engine=engine,
             quantization=quantization,
             num_beams=num_beams,
@@ -355,6 +407,44 @@ def evaluate(
     from attuner.console_text import evaluation_lines
 
     for line in evaluation_lines(found):
+        typer.echo(line)
+
+
+def _refuse_given(model: str, options: dict[str, Any], gives_labels: bool) -> None:
+    """Refuse options that a model has no use of."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{model} gives {'labels' if gives_labels else 'no labels'}: it has no use of "
+            f"{', '.join(given)}.",
+            "Options of the data go with what the model does.",
+            f"Leave {'it' if len(given) == 1 else 'them'} out.",
+        )
+
+
+def _evaluate_labels(model: str, data: str, options: dict[str, Any], as_json: bool) -> None:
+    from attuner.evaluation.labels_on_data import evaluate_labels
+    from attuner.training.events import Progressed
+
+    with _display(as_json) as display:
+        found = evaluate_labels(
+            model,
+            data,
+            **options,
+            progress=lambda done, total: display(Progressed("Classifying", done, total)),
+            options=_LABEL_FLAGS,
+        )
+    if as_json:
+        shown = ("scores", "intervals", "signatures", "counts", "engine", "seconds")
+        confusion = None if found.confusion is None else found.confusion.tolist()
+        table = [asdict(row) for row in found.labels]
+        _print_json(
+            {**{n: getattr(found, n) for n in shown}, "labels": table, "confusion": confusion}
+        )
+        return
+    from attuner.console_text import label_evaluation_lines
+
+    for line in label_evaluation_lines(found):
         typer.echo(line)
 
 
@@ -408,6 +498,76 @@ def _list_languages(model: str, as_json: bool) -> None:
         typer.echo("\n".join(languages))
     else:
         typer.echo(f"{model} tells no languages apart: it need not be told any.", err=True)
+
+
+@app.command()
+def classify(
+    model: ModelArgument,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE | TEXT | -", help="A text, a .txt file, a table, or - for input."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into this file.")
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--text", metavar="COLUMN", help="Of a table: column of the texts."),
+    ] = None,
+    text_pair: TextPairOption = None,
+    logits: Annotated[bool, typer.Option("--logits", help="The model's outputs as well.")] = False,
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of a table that does not declare its own.")
+    ] = "utf-8",
+    skip_bad_entries: Annotated[
+        bool, typer.Option("--skip-bad-entries", help="Count rows that cannot be read, and go on.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give labels, with their probabilities, to a text, a text file, a table or standard input.
+
+    Of a pair of texts, the two stand on one line with a tab between them. A table comes out as CSV
+    with new columns.
+    """
+    from attuner.classified_output import is_table, write_lines, write_table
+    from attuner.inference.classifier import load_labels
+    from attuner.models.classifier_usage import read_label_usage
+    from attuner.models.loading import resolve_model
+    from attuner.text_streams import output_file, text_batches
+
+    if is_table(text):
+        assert text is not None
+        _refuse_same(Path(text), output)
+        with output_file(output) as file:
+            counts = write_table(
+                Path(text), load_labels(model), model, file,
+                text=column, text_pair=text_pair, logits=logits, as_json=as_json,
+                encoding=encoding, bad_entries="skip" if skip_bad_entries else "fail",
+            )  # fmt: skip
+        if counts:
+            listed = ", ".join(f"{reason} {n:,}" for reason, n in counts.most_common())
+            typer.echo(f"Without a label: {listed}", err=True)
+        return
+    if column is not None or text_pair is not None:
+        raise UsageError(
+            "--text and --text-pair name columns, and there is no table.",
+            "Lines hold a text each, or two with a tab between them.",
+            "Leave them out, or give a table such as FILE.csv.",
+        )
+    batches = text_batches(text, output, command="classify")
+    classifier = load_labels(model)
+    is_pair = bool(read_label_usage(resolve_model(model)).text_pair)
+    with output_file(output) as file:
+        write_lines(batches, classifier, file, is_pair=is_pair, logits=logits, as_json=as_json)
+
+
+def _refuse_same(path: Path, output: Path | None) -> None:
+    if output is not None and output.exists() and output.samefile(path):
+        raise UsageError(
+            f"--output {output} is the file that is read.", "The result goes into another file."
+        )
 
 
 @app.command()
@@ -515,6 +675,7 @@ def _report(run: Run, as_json: bool) -> None:
                 "after": dict(run.after),
                 "seconds": run.seconds,
                 "counts": run.counts,
+                **({"seeds": run.spreads} if run.spreads else {}),
             }
         )
 

@@ -26,10 +26,12 @@ from attuner.console_text import (
     finished_lines,
     plan_lines,
     printable,
+    relabelled_lines,
     result_lines,
     score_header,
     score_line,
     score_row,
+    seeds_lines,
     split_lines,
 )
 from attuner.training import events
@@ -41,6 +43,8 @@ _LINE_EVERY_SECONDS = 10.0
 _LINE_EVERY_SHARE = 0.0499  # 5 %, with room for rounding
 _LOG_WIDTH = 100
 _NARROWEST_TABLE = 72
+_TRANSLATED = ("Source", "Before", "After", "Reference")
+_LABELLED = ("Text", "Before", "After", "Label")
 
 
 def build_console(as_json: bool = False) -> Console:
@@ -100,9 +104,16 @@ class Display:
                 self._progress.stop()
                 self._say(comparison_lines(event))
                 render_examples(event.rows, self._console)
+            case events.Relabelled():
+                self._progress.stop()
+                self._say(relabelled_lines(event))
+                render_examples(event.rows, self._console, _LABELLED)
             case events.Delivered():
                 self._progress.stop()
                 self._say(result_lines(event, _arrow(self._console)))
+            case events.SeedsCompared():
+                self._progress.stop()
+                self._say(seeds_lines(event))
             case events.Noted():
                 self._say([event.text])
 
@@ -122,9 +133,10 @@ class Display:
             self._console.print(Text(encodable(line, self._console)), soft_wrap=True)
 
 
-def render_examples(rows: Sequence[events.Comparison], console: Console) -> None:
-    """Print translations before and after tuning: a table where it fits."""
-    titles = ("Source", "Before", "After", "Reference")
+def render_examples(
+    rows: Sequence[events.Comparison], console: Console, titles: Sequence[str] = _TRANSLATED
+) -> None:
+    """Print outputs before and after tuning: a table where it fits."""
     table = Table(*titles, show_lines=True)
     for row in rows:
         cells = [

@@ -13,16 +13,24 @@ from attuner.training.events import (
     Evaluated,
     Finished,
     Planned,
+    Relabelled,
+    SeedsCompared,
     Split,
 )
 
 if TYPE_CHECKING:
+    from attuner.evaluation.classification import LabelRow
     from attuner.evaluation.evaluate import Evaluation
+    from attuner.evaluation.labels_on_data import LabelEvaluation
 
 _METRIC_NAMES = {
     "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L", "exact_match": "exact", "token_f1": "F1",
+    "rougeL": "ROUGE-L", "exact_match": "exact", "token_f1": "F1", "f1": "F1", "mcc": "MCC",
+    "macro_f1": "macro F1", "micro_f1": "micro F1", "map": "mAP", "mae": "MAE",
+    "pearson": "Pearson", "spearman": "Spearman",
 }  # fmt: skip
+_MOST_LABELS = 12
+_LONGEST_LABEL = 32
 _MOST_SOURCES = 4  # a catalog package holds dozens of files
 
 
@@ -69,6 +77,9 @@ def data_lines(event: DataPrepared) -> list[str]:
         total = f"{sum(counts.values()):,}"
         if row == "read" and len(counts) > _MOST_SOURCES:
             parts = f"from {len(counts)} files"
+        elif row == "labels" and len(counts) > _MOST_LABELS:
+            least, most = min(counts.values()), max(counts.values())
+            parts = f"{len(counts)} labels of {least:,} to {most:,} training examples each"
         else:
             parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         lines.append(f"{row.capitalize():10}{total:>9}  {parts}".rstrip())
@@ -89,6 +100,25 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     ]
 
 
+def label_evaluation_lines(found: LabelEvaluation) -> list[str]:
+    """Scores of a classifier on data, with their intervals and what they rest on."""
+    width = _width(found.scores)
+    scores = []
+    for name, score in found.scores.items():
+        bounds = found.intervals.get(name)
+        interval = "" if bounds is None else f" [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+        scores.append(
+            f"{metric_name(name):{width}} {score:6.2f}{interval}  {found.signatures[name]}"
+        )
+    table = ["", *label_lines(found.labels)] if found.labels else []
+    return [
+        *data_lines(DataPrepared(found.counts, ())),
+        f"Classified by {found.engine} in {duration(found.seconds)}",
+        *scores,
+        *table,
+    ]
+
+
 def _width(metrics: Iterable[str]) -> int:
     """Room for the longest name."""
     return max([5, *(len(metric_name(name)) for name in metrics)])
@@ -102,7 +132,7 @@ def plan_lines(event: Planned) -> list[str]:
     )
     resumed = f", going on after step {event.first_step:,}" if event.first_step else ""
     return [
-        f"Training  {event.num_examples:,} examples ({event.num_target_tokens:,} target tokens), "
+        f"Training  {event.num_examples:,} examples ({event.num_tokens:,} {event.unit}), "
         f"{event.num_epochs:g} epochs",
         f"Updates   {event.num_steps:,} steps of {event.batch}{accumulation}{resumed}",
         f"Model     {event.num_parameters / 1e6:.1f} million parameters, on {computing}",
@@ -184,6 +214,53 @@ def comparison_lines(event: Compared) -> list[str]:
     ]
 
 
+def relabelled_lines(event: Relabelled) -> list[str]:
+    """How many labels changed, and how good each label is now."""
+    lines = [
+        f"Of {event.num_examples:,} examples {event.num_changed:,} are labelled differently: "
+        f"{event.num_better:,} better, {event.num_worse:,} worse.",
+    ]
+    if event.labels:
+        lines += ["", *label_lines(event.labels), ""]
+    return [*lines, "Those that gained most:" if event.rows else "None became better."]
+
+
+def label_lines(labels: Sequence[LabelRow]) -> list[str]:
+    """A table of labels; of many, those with the lowest F1."""
+    shown = sorted(labels, key=lambda row: row.f1)[:_MOST_LABELS]
+    names = {row.name: printable(row.name)[:_LONGEST_LABEL] for row in shown}
+    width = max(5, *map(len, names.values()))
+    head = f"{'label':{width}} {'precision':>10} {'recall':>7} {'F1':>7} {'examples':>9}"
+    rows = [
+        f"{names[row.name]:{width}} {row.precision:10.2f} {row.recall:7.2f} {row.f1:7.2f} "
+        f"{row.num_examples:9,}"
+        for row in (labels if len(labels) <= _MOST_LABELS else shown)
+    ]
+    if len(labels) > _MOST_LABELS:
+        rows.append(f"... and {len(labels) - _MOST_LABELS} labels with a higher F1.")
+    return [head, *rows]
+
+
+def seeds_lines(event: SeedsCompared) -> list[str]:
+    """Scores over seeds, and which is delivered."""
+    lines = [
+        "",
+        f"{len(event.seeds)} seeds, {event.seeds[0]} to {event.seeds[-1]}, mean ± standard "
+        "deviation:",
+    ]
+    for what, spread in event.spreads.items():
+        scores = ", ".join(
+            f"{metric_name(name)} {value:.2f} ± {spread.deviation[name]:.2f}"
+            for name, value in spread.mean.items()
+        )
+        lines.append(f"  {what}: {scores}")
+    return [
+        *lines,
+        f"Delivered is the model of seed {event.best}, with the best validation "
+        f"{metric_name(event.metric)}.",
+    ]
+
+
 def result_lines(event: Delivered, arrow: str = "->") -> list[str]:
     """The final scores with the settings behind them, where the model lies, how to use it."""
     lines = [""]
@@ -192,16 +269,33 @@ def result_lines(event: Delivered, arrow: str = "->") -> list[str]:
         lines.append(f"Scores on {event.split}, before {arrow} after tuning:")
     for name, after in event.after.items():
         before = event.before.get(name)
-        change = "" if before is None else f"{before:.2f} {arrow} "
+        earlier, later = (_interval(event, when, name) for when in ("before", "after"))
+        change = "" if before is None else f"{before:.2f}{earlier} {arrow} "
         gain = "" if before is None else f"  ({after - before:+.2f})"
-        lines.append(f"  {metric_name(name):{width}}  {change}{after:.2f}{gain}")
+        lines.append(f"  {metric_name(name):{width}}  {change}{after:.2f}{later}{gain}")
+    if event.last:
+        lines += ["", *_last_lines(event)]
     lines += [f"  {metric_name(name)}: {text}" for name, text in event.signatures.items()]
-    model = event.model_folder
+    width = max(map(len, event.usage), default=0) + 1
     return [
         *lines,
         "",
-        f"The tuned model is in {model} ({duration(event.seconds)} in all). Use it",
-        f'  in a shell:         attuner translate {model} "Open the file"',
-        f'  in Python:          attuner.load("{model}").translate("Open the file")',
-        f'  with transformers:  AutoModelForSeq2SeqLM.from_pretrained("{model}")',
+        f"The tuned model is in {event.model_folder} ({duration(event.seconds)} in all)."
+        + (" Use it" if event.usage else ""),
+        *(f"  {f'{where}:':{width}}  {typed}" for where, typed in event.usage.items()),
+    ]
+
+
+def _interval(event: Delivered, when: str, name: str) -> str:
+    """The 95 % interval of a score, in brackets; "" where there is none."""
+    found = event.intervals.get(when, {}).get(name)
+    return "" if found is None else f" [{found[0]:.1f}, {found[1]:.1f}]"
+
+
+def _last_lines(event: Delivered) -> list[str]:
+    """What the last evaluation gave, beside what was chosen by the very same examples."""
+    shown = ", ".join(f"{metric_name(name)} {value:.2f}" for name, value in event.last.items())
+    return [
+        f"Choices were made on {event.split}, too. At the last evaluation, without a choice:",
+        f"  {shown}",
     ]

@@ -15,7 +15,7 @@ from attuner.data.suspicion import REASONS
 from attuner.training.events import DataPrepared
 
 if TYPE_CHECKING:
-    from attuner.data.inspection import Inspection, RoundTrip
+    from attuner.data.inspection import Inspection, Lengths, RoundTrip
     from attuner.training.check import Checked, Shown, ShownLine
     from attuner.training.cost import Cost
 
@@ -32,25 +32,26 @@ def render(checked: Checked, console: Console) -> None:
     """
     if checked.inspection is not None:
         _render_data(checked.inspection, console)
-        _render_lengths(checked.inspection, console)
+        unit = "text" if checked.inspection.whole_texts else "line"
+        lengths_table(checked.inspection.lengths, unit, console)
         _render_suspicious(checked.inspection, console)
         for trip in checked.inspection.round_trips:
             _render_round_trip(trip, console)
     if checked.self_check is not None:
-        _say(console, ["", *checked.self_check.lines])
+        say(console, ["", *checked.self_check.lines])
     if checked.cost is not None:
-        _say(console, ["", *cost_lines(checked.cost)])
+        say(console, ["", *cost_lines(checked.cost)])
     if checked.num_found is not None:
         hold = "example holds" if checked.num_found == 1 else "examples hold"
-        _say(console, [f"{checked.num_found:,} {hold} this text."])
+        say(console, [f"{checked.num_found:,} {hold} this text."])
     if checked.inspection is not None and checked.shown:
-        _say(console, ["", "The first examples as the model sees them:"])
+        say(console, ["", "The first examples as the model sees them:"])
     for shown in checked.shown:
-        _say(console, ["", *example_lines(shown)])
+        say(console, ["", *example_lines(shown)])
 
 
-def cost_lines(cost: Cost) -> list[str]:
-    """Steps, time and memory in words."""
+def cost_lines(cost: Cost, scoring: str = "translating for the scores") -> list[str]:
+    """Steps, time and memory in words; `scoring` is what takes the time beside training."""
     computing = ", ".join(filter(None, (cost.device, cost.precision, cost.kernels, cost.batches)))
     total = cost.training_seconds + cost.evaluation_seconds
     return [
@@ -58,7 +59,7 @@ def cost_lines(cost: Cost) -> list[str]:
         f"(measured on {cost.measured_steps})",
         f"Model     {cost.num_parameters / 1e6:.1f} million parameters, on {computing}",
         f"Time      about {duration(total)}: training {duration(cost.training_seconds)}, "
-        f"generating for the scores {duration(cost.evaluation_seconds)}",
+        f"{scoring} {duration(cost.evaluation_seconds)}",
         f"Memory    {cost.peak_memory_bytes / 2**30:.1f} GB at most while measuring",
         *cost.notes,
     ]
@@ -86,10 +87,10 @@ def _tokens(line: ShownLine) -> str:
 
 
 def _render_data(inspection: Inspection, console: Console) -> None:
-    _say(console, data_lines(DataPrepared(inspection.counts, inspection.notes)))
+    say(console, data_lines(DataPrepared(inspection.counts, inspection.notes)))
     languages = ", ".join(f"{pair} {n:,}" for pair, n in inspection.languages.items())
     unit, other = ("texts", "targets") if inspection.whole_texts else ("lines", "translations")
-    _say(
+    say(
         console,
         [
             f"Languages {languages}",
@@ -99,7 +100,8 @@ def _render_data(inspection: Inspection, console: Console) -> None:
     )
 
 
-def _render_lengths(inspection: Inspection, console: Console) -> None:
+def lengths_table(lengths: Iterable[Lengths], unit: str, console: Console) -> None:
+    """Print lengths in tokens a line, or whatever `unit` is."""
     rows = [
         (
             f"{row.part} {row.side}",
@@ -108,32 +110,31 @@ def _render_lengths(inspection: Inspection, console: Console) -> None:
             str(row.longest),
             f"{row.num_too_long:,} over {row.limit}",
         )
-        for row in inspection.lengths
+        for row in lengths
     ]
     shares = ["50 %", "90 %", "95 %", "99 %"]
-    unit = "text" if inspection.whole_texts else "line"
     titles = [f"tokens a {unit}", f"{unit}s", "tokens", *shares, "longest", "too long"]
-    _table(console, titles, rows, numbers=range(1, len(titles)))
+    table(console, titles, rows, numbers=range(1, len(titles)))
 
 
 def _render_suspicious(inspection: Inspection, console: Console) -> None:
     for suspicion in inspection.suspicious:
         pairs = "pair" if suspicion.count == 1 else "pairs"
         reason = REASONS[suspicion.reason]
-        _say(console, ["", f"{suspicion.count:,} {pairs} to look at: {reason}."])
+        say(console, ["", f"{suspicion.count:,} {pairs} to look at: {reason}."])
         rows = [
             (_where(suspect.address), suspect.source, suspect.target, suspect.detail)
             for suspect in suspicion.shown
         ]
-        _table(console, ["where", "source", "target", "what"], rows)
+        table(console, ["where", "source", "target", "what"], rows)
 
 
 def _render_round_trip(trip: RoundTrip, console: Console) -> None:
     if not trip.lost and not trip.num_changed:
-        _say(console, ["", f"The tokenizer keeps every character of the {trip.side} side."])
+        say(console, ["", f"The tokenizer keeps every character of the {trip.side} side."])
         return
     total = sum(lost.count for lost in trip.lost)
-    _say(
+    say(
         console,
         [
             "",
@@ -144,18 +145,19 @@ def _render_round_trip(trip: RoundTrip, console: Console) -> None:
     )
     shown = trip.lost[:_MOST_CHARACTERS]
     rows = [(lost.character, lost.name, f"{lost.count:,}", lost.fate) for lost in shown]
-    _table(console, ["", "character", "times", "fate"], rows, numbers=[2])
+    table(console, ["", "character", "times", "fate"], rows, numbers=[2])
     if len(trip.lost) > len(shown):
-        _say(console, [f"... and {len(trip.lost) - len(shown):,} more (all with --json)."])
+        say(console, [f"... and {len(trip.lost) - len(shown):,} more (all with --json)."])
 
 
-def _table(
+def table(
     console: Console,
     titles: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
     numbers: Iterable[int] = (),
 ) -> None:
+    """Print a table; `numbers` are the columns that stand on the right."""
     from rich import box
 
     right = set(numbers)
@@ -167,7 +169,8 @@ def _table(
     console.print(table)
 
 
-def _say(console: Console, lines: Sequence[str]) -> None:
+def say(console: Console, lines: Sequence[str]) -> None:
+    """Print lines as they are."""
     for line in lines:
         console.print(Text(encodable(line, console)), soft_wrap=True)
 

@@ -40,7 +40,17 @@ def _one_or_several(value: Any) -> Any:
 
 TextMetric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match", "token_f1"]
 TextMetrics = Annotated[list[TextMetric], Field(min_length=1)]
-BestMetric = Literal["loss", TextMetric]
+LabelMetric = Literal[
+    "accuracy", "f1", "macro_f1", "micro_f1", "mcc", "map", "pearson", "spearman", "mae"
+]
+BestMetric = Literal["loss", TextMetric, LabelMetric]
+
+# What classifiers are scored by, by the kind of labels; first what tells the best weights.
+LABEL_METRICS: dict[str, tuple[LabelMetric, ...]] = {
+    "single": ("accuracy", "f1", "macro_f1", "micro_f1", "mcc"),
+    "multi": ("micro_f1", "macro_f1", "map", "accuracy"),
+    "rating": ("mae", "pearson", "spearman"),
+}
 
 
 class TranslationTask(Section):
@@ -119,7 +129,50 @@ class TextToTextTask(Section):
         return self.metrics[0]
 
 
-Task = Annotated[TranslationTask | TextToTextTask, Field(discriminator="name")]
+class ClassificationTask(Section):
+    """Give texts, or pairs of texts, a label, several labels or a rating."""
+
+    name: Literal["classification"] = "classification"
+    """What the model is to learn."""
+    text: str = "text"
+    """Name of the column that holds the texts."""
+    text_pair: str | None = None
+    """For pairs of texts: name of the column that holds the second ones."""
+    label: str = "label"
+    """Name of the column that holds the labels: texts or numbers."""
+    kind: Literal["single", "multi", "rating"] = "single"
+    """What a text has: `single` one of several labels, `multi` any number of them, `rating` a
+    number."""
+    labels: list[str] = []
+    """All labels, in the order of the model's outputs; of two, the second is the positive one.
+    Where the data have numbers 0, 1, ... they count these names. Where not given: the labels of
+    the training data, numbers by size, names by alphabet."""
+    separator: Annotated[str, Field(min_length=1)] = ","
+    """With `kind: multi`: what stands between several labels in one text."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """Factors of the labels' losses, as `{rare: 5}`; `balanced` gives each label the same sum.
+    With `kind: multi`, factors of the examples that have a label."""
+
+    @property
+    def metrics(self) -> tuple[LabelMetric, ...]:
+        """What the labels are scored by: all that apply."""
+        return LABEL_METRICS[self.kind]
+
+    @property
+    def best_metric(self) -> LabelMetric:
+        """What tells the best weights where the recipe does not say."""
+        return self.metrics[0]
+
+    @model_validator(mode="after")
+    def _ratings_have_no_labels(self) -> ClassificationTask:
+        if self.kind == "rating" and (self.labels or self.class_weights is not None):
+            raise ValueError("kind: rating has no labels, and so no labels or class_weights")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels: a name occurs twice")
+        return self
+
+
+Task = Annotated[TranslationTask | TextToTextTask | ClassificationTask, Field(discriminator="name")]
 
 
 class Vocabulary(Section):
@@ -174,8 +227,8 @@ class Model(Section):
     """The model to start from: a checkpoint, or a configuration for training from scratch."""
 
     checkpoint: str | None = None
-    """Hub id or folder of a pretrained model; `embedded:en-fr` is the one that comes with
-    Attuner."""
+    """Hub id or folder of a pretrained model, or `package:NAME` for one inside an installed Python
+    package; `embedded:en-fr` is the one that comes with Attuner."""
     revision: str | None = None
     """Branch, tag or commit of a Hub checkpoint."""
     config: dict[str, Any] | None = None
@@ -222,8 +275,9 @@ class Source(Section):
     """Where examples come from."""
 
     path: str
-    """A file, folder, glob, `package:NAME` (catalogs inside an installed Python package) or
-    `hub:ID` (a data set on the Hugging Face Hub)."""
+    """A file, folder, glob, `package:NAME` (catalogs inside an installed Python package), `hub:ID`
+    (a data set on the Hugging Face Hub) or `embedded:reviews`, rated sentences for trying
+    classification."""
     target_path: str | None = None
     """With a plain text file in `path`: the file that holds its translations, line by line."""
     config: str | None = None
@@ -318,7 +372,8 @@ class Data(Section):
     evaluation_subset: Subset | None = None
     """Validate and test on so many examples only."""
     max_source_tokens: Annotated[int, Field(gt=1)] = 128
-    """Longest source side in tokens, end token included."""
+    """Longest source side in tokens, end token included; with classification, the longest text,
+    or pair of texts together."""
     max_target_tokens: Annotated[int, Field(gt=1)] = 128
     """Longest target side in tokens, end token included."""
     too_long: Literal["cut", "skip"] = "cut"
@@ -328,8 +383,8 @@ class Data(Section):
     bad_entries: Literal["fail", "skip"] = "fail"
     """What happens to entries that cannot be read. Skipped ones are counted."""
     cache: bool = True
-    """Whether token ids are kept in the cache folder, so that the next run on the same data need
-    not make them."""
+    """Whether token ids of pairs of texts are kept in the cache folder, so that the next run on the
+    same data need not make them. Those of labelled texts are made anew."""
 
 
 class EarlyStopping(Section):
@@ -353,28 +408,33 @@ class Training(Section):
     """The loop."""
 
     epochs: Annotated[float, Field(gt=0)] = 3
-    """Passes over the training examples."""
+    """Passes over the training examples. With classification 20 where not given."""
     max_steps: Annotated[int, Field(gt=0)] | None = None
     """Number of optimizer updates; overrides `epochs`."""
     batch_tokens: Annotated[int, Field(gt=0)] | None = None
-    """Real target tokens in one update, over all processes. 2048 where `batch_examples` is not
-    given either."""
+    """Real target tokens in one update, over all processes; with classification, tokens of the
+    texts. 2048 where `batch_examples` is not given either."""
     batch_examples: Annotated[int, Field(gt=0)] | None = None
-    """Instead of `batch_tokens`: examples in one update, over all processes."""
+    """Instead of `batch_tokens`: examples in one update, over all processes. With classification
+    16 where neither is given."""
     accumulation: Annotated[int, Field(gt=0)] = 1
     """Micro-batches that an update is cut into, to save memory. The result is the same."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """Peak learning rate."""
+    """Peak learning rate. With classification 2e-5 where not given."""
     schedule: Literal["linear", "constant"] = "linear"
     """The learning rate after warm-up: falling to zero in a line, or constant."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Updates in which the learning rate rises from zero."""
+    warmup_steps: Annotated[float, Field(ge=0)] = 0
+    """Updates in which the learning rate rises from zero; below 1, a share of all updates. With
+    classification 0.1 where not given."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """With classification: factor of the learning rate from each layer to the one below it, 1 for
+    none; 0.9 to 0.95 are usual. The head has the whole rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's decoupled weight decay; biases and norms are left out."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target's probability that is spread over the vocabulary."""
+    """Share of the target's probability that is spread over the vocabulary, or over the labels."""
     r_drop: Annotated[float, Field(ge=0)] = 0.0
     """Weight of R-Drop: each example goes through dropout twice, and what the two outputs differ
     by (their symmetric Kullback-Leibler divergence) is added to the loss. 0 is without; 1 to 5 are
@@ -405,9 +465,12 @@ class Training(Section):
     """Number of latest checkpoints to keep; the best is always kept."""
     best_metric: BestMetric | None = None
     """The validation score that tells which weights are the best, and are delivered: `loss` or one
-    of the task's metrics. Where not given: chrF for translation, else the task's first metric."""
+    of the task's metrics. Where not given: chrF for translation; with classification accuracy,
+    micro F1 of several labels, or the mean absolute error of ratings (`mae`); else the task's first
+    metric."""
     early_stopping: EarlyStopping | None = None
-    """Stop when `best_metric` no longer gets better."""
+    """Stop when `best_metric` no longer gets better. With classification after 5 evaluations
+    without a new best, where not given."""
     on_bad_loss: Literal["stop", "skip"] = "stop"
     """What happens where the loss of an update is no number, or more than 100 nats a target token,
     or its gradient is no number: stop, or `skip` the update. The step, the examples and their
@@ -415,8 +478,13 @@ class Training(Section):
     max_bad_losses: Annotated[int, Field(ge=0)] = 10
     """With `on_bad_loss: skip`: stop after all when more updates than this are bad."""
     seed: int = 42
-    """Seed of the data order and of dropout; from scratch, of the weights and of the lines that the
-    vocabulary is learned from."""
+    """Seed of the data order and of dropout, of a new head; from scratch, of the weights and of the
+    lines that the vocabulary is learned from."""
+
+    seeds: Annotated[int, Field(gt=0)] = 1
+    """Number of runs with the seeds `seed`, `seed` + 1, ..., which differ in all that chance
+    decides but the division of the data. Their scores are given as mean ± standard deviation, and
+    the best by validation is delivered."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
@@ -426,6 +494,12 @@ class Training(Section):
             every = getattr(self, f"{what}_every_steps")
             if (getattr(self, what) == "steps") != (every is not None):
                 raise ValueError(f"{what}: steps and {what}_every_steps go together")
+        if self.seeds > 1 and self.evaluate == "none":
+            raise ValueError("seeds: the best is chosen on validation, which evaluate: none skips")
+        if self.warmup_steps > 1 and not float(self.warmup_steps).is_integer():
+            raise ValueError(
+                f"warmup_steps: {self.warmup_steps} is neither a whole number nor a share below 1"
+            )
         if self.early_stopping is not None and self.evaluate == "none":
             raise ValueError("early_stopping needs evaluate: epoch or evaluate: steps")
         if self.average_checkpoints is not None:
@@ -464,6 +538,29 @@ class Output(Section):
     """Folder that holds the run folders."""
 
 
+# Classification learns best as Mosbach et al. 2021 say: a low rate with warm-up, and epochs enough.
+_FOR_LABELS: dict[str, Any] = {
+    "epochs": 20, "batch_examples": 16, "learning_rate": 2e-5, "warmup_steps": 0.1,
+    "early_stopping": {"patience": 5},
+}  # fmt: skip
+
+
+def _of_task(values: Any) -> Any:
+    """The values with the task's own defaults where the recipe does not say."""
+    if not isinstance(values, dict):
+        return values
+    task, training = values.get("task"), values.get("training", {})
+    name = task.get("name") if isinstance(task, dict) else getattr(task, "name", task)
+    if name != "classification" or not isinstance(training, dict):
+        return values
+    chosen = {key: value for key, value in _FOR_LABELS.items() if key not in training}
+    if training.get("batch_tokens") is not None:
+        chosen.pop("batch_examples", None)
+    if training.get("evaluate") == "none":
+        chosen.pop("early_stopping", None)
+    return {**values, "training": {**training, **chosen}}
+
+
 class Recipe(Section):
     """A whole run, from data to delivered model."""
 
@@ -486,20 +583,73 @@ class Recipe(Section):
     output: Output = Output()
     """Where the run goes."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_the_task(cls, values: Any) -> Any:
+        return _of_task(values)
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         known, best = ["loss", *self.task.metrics], self.training.best_metric
+        is_label = isinstance(self.task, ClassificationTask)
         if best is not None and best not in known:
             raise ValueError(
                 f"training.best_metric is {best}, which is not scored. Expected: one of "
-                f"{', '.join(known)}, or add {best} to task.metrics"
+                f"{', '.join(known)}" + ("" if is_label else f", or add {best} to task.metrics")
             )
+        if is_label:
+            self._require_of_labels()
+        elif self.training.layer_decay != 1:
+            raise ValueError("training.layer_decay goes with task: classification")
         if self.training.r_drop and self.model.dropout == 0:
             raise ValueError(
                 "training.r_drop needs dropout, by which two outputs differ: set model.dropout "
                 "above 0, such as 0.1"
             )
         return self
+
+    def _require_of_labels(self) -> None:
+        """Refuse options that classification has no use of."""
+        data = self.data
+        sources = [*data.train, *(data.validation or []), *(data.test or [])]
+        if self.model.config is not None:
+            raise ValueError("task: classification needs model.checkpoint: it does not begin anew")
+        found = {
+            "data.mix": data.mix is not None,
+            "data.temperature": data.temperature != 1,
+            "data.max_target_tokens": data.max_target_tokens != Data.model_fields[
+                "max_target_tokens"
+            ].default,
+            "training.r_drop": self.training.r_drop != 0,
+            "model.adapter.save=separate": self.model.adapter is not None
+            and self.model.adapter.save == "separate",
+            "decoder in model.freeze": "decoder" in self.model.freeze,
+            "generation": self.generation != Generation(),
+            **{
+                name: any(getattr(source, name) for source in sources)
+                for name in (
+                    "target_path", "columns", "references", "source_language", "target_language",
+                )
+            },
+        }  # fmt: skip
+        given = [name for name, is_given in found.items() if is_given]
+        if given:
+            raise ValueError(f"task: classification has no use of {', '.join(given)}")
+        assert isinstance(self.task, ClassificationTask)
+        if self.training.label_smoothing and self.task.kind != "single":
+            raise ValueError("training.label_smoothing goes with kind: single")
+
+    @property
+    def label_task(self) -> ClassificationTask:
+        """The task, where it is classification."""
+        assert isinstance(self.task, ClassificationTask)
+        return self.task
+
+    @property
+    def text_task(self) -> TranslationTask | TextToTextTask:
+        """The task, where it is one of text → text."""
+        assert isinstance(self.task, TranslationTask | TextToTextTask)
+        return self.task
 
     @property
     def best_metric(self) -> str:

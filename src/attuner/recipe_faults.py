@@ -189,8 +189,8 @@ def tag_of(section: type[BaseModel]) -> str:
 def recipe_sections() -> list[tuple[str, type[BaseModel]]]:
     """Every section of the recipe, once, with the path under which it is first met.
 
-    >>> [path for path, _ in recipe_sections()][:5]
-    ['', 'task', 'task', 'model', 'model.vocabulary']
+    >>> [path for path, _ in recipe_sections()][:6]
+    ['', 'task', 'task', 'task', 'model', 'model.vocabulary']
     """
     found: dict[type[BaseModel], str] = {}
 

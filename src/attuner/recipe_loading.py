@@ -27,6 +27,9 @@ _FLAGS: dict[str, Location] = {
     "task": ("task", "name"),
     "source": ("task", "source"),
     "target": ("task", "target"),
+    "text": ("task", "text"),
+    "text_pair": ("task", "text_pair"),
+    "label": ("task", "label"),
     "model": _CHECKPOINT,
     "data": ("data", "train"),
     "name": ("output", "name"),
@@ -51,8 +54,9 @@ def load_recipe(
             `data.train[0].path=x.po`, `data.columns={source: en}`. A bare value for a section
             sets its main key and keeps the others: `model=ID`, `data=x.po`. Only what a
             checkpoint excludes goes: configuration, tokenizer, vocabulary.
-        flags: `task`, `source`, `target`, `model`, `data`, `name`, and `source_column` and
-            `target_column`, which are those of all training sources; None means not given.
+        flags: `task`, `source`, `target`, `text`, `text_pair`, `label`, `model`, `data`, `name`,
+            and `source_column` and `target_column`, which are those of all training sources; None
+            means not given.
 
     Raises:
         RecipeError: The file cannot be read, or the recipe has faults: all of them are named.
@@ -134,11 +138,13 @@ def _apply_flags(
     given = {flag: value for flag, value in flags.items() if value not in (None, [], ())}
     if {"source", "target"} & set(given) and "task" not in tree:
         given.setdefault("task", "translation")
+    if {"text", "text_pair", "label"} & set(given) and "task" not in tree:
+        given.setdefault("task", "classification")
     columns = {side: given.pop(f"{side}_column", None) for side in ("source", "target")}
     faults = []
     for flag, value in given.items():
         value = list(value) if isinstance(value, tuple) else value
-        fault = _assign(tree, origins, _FLAGS[flag], value, f"--{flag}")
+        fault = _assign(tree, origins, _FLAGS[flag], value, f"--{flag.replace('_', '-')}")
         faults += [fault] if fault else []
     _write_out_shorthands(tree)
     data = tree.get("data")

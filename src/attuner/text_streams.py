@@ -89,12 +89,15 @@ def as_one_text(batches: Iterable[list[str]]) -> Iterator[list[str]]:
     yield ["\n".join(line for batch in batches for line in batch)]
 
 
-def text_batches(argument: str | None, output: Path | None = None) -> Iterator[list[str]]:
-    """What `attuner translate MODEL ARGUMENT` is to translate.
+def text_batches(
+    argument: str | None, output: Path | None = None, *, command: str = "translate"
+) -> Iterator[list[str]]:
+    """What `attuner translate MODEL ARGUMENT` is to translate, or another command to work on.
 
     Args:
         argument: `-` or None for standard input, the path of a text file, or a text.
         output: The file that will be written, which must not be the one that is read.
+        command: The command, for messages.
 
     Raises:
         UsageError: There is nothing to read, or the file is not plain text.
@@ -103,15 +106,15 @@ def text_batches(argument: str | None, output: Path | None = None) -> Iterator[l
     if argument in (None, "-"):
         if argument is None and sys.stdin.isatty():
             raise UsageError(
-                "There is nothing to translate.",
+                f"There is nothing to {command}.",
                 "Give a text, a text file, or - for standard input.",
-                'For example: attuner translate MODEL "Open the file"',
+                f'For example: attuner {command} MODEL "Open the file"',
             )
         return batches_as_they_come(sys.stdin.buffer, "standard input")
     if not _means_file(str(argument)):
         return iter([[str(argument)]])
     path = Path(str(argument))
-    _refuse_file(path, output)
+    _refuse_file(path, output, command)
     return _file_batches(path)
 
 
@@ -127,25 +130,25 @@ def _means_file(argument: str) -> bool:
     return is_data_name(argument) or argument.lower().endswith(CATALOG_SUFFIXES)
 
 
-def _refuse_file(path: Path, output: Path | None) -> None:
+def _refuse_file(path: Path, output: Path | None, command: str) -> None:
     if not os.path.isfile(path):
         raise UsageError(
             f"{path}: no such file.",
             "What has no white space and ends like a file is taken for one.",
             f"If it is the text itself, pass it on standard input: "
-            f"echo {shlex.quote(str(path))} | attuner translate MODEL -",
+            f"echo {shlex.quote(str(path))} | attuner {command} MODEL -",
         )
     if path.suffix.lower() in CATALOG_SUFFIXES:
         raise UsageError(
             f"{path} is a catalog, and catalogs cannot be written back yet.",
-            "Files to translate are plain text, one text a line, named .txt.",
-            'Pass a text instead: attuner translate MODEL "Open the file"',
+            f"Files to {command} are plain text, one text a line, named .txt.",
+            f'Pass a text instead: attuner {command} MODEL "Open the file"',
         )
     if path.suffix.lower() != ".txt":
         raise UsageError(
             f'{path} has the suffix "{path.suffix}".',
-            "Files to translate are plain text, one text a line, named .txt.",
-            f"To read it as plain text anyway: attuner translate MODEL - < {path}",
+            f"Files to {command} are plain text, one text a line, named .txt.",
+            f"To read it as plain text anyway: attuner {command} MODEL - < {path}",
         )
     if output is not None and os.path.exists(output) and output.samefile(path):
         raise UsageError(

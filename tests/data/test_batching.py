@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -141,3 +143,13 @@ def test_epochs_are_counted_as_the_updates_have_them(updates: int) -> None:
     reached = [update.epoch for update, _ in zip(plan, range(updates), strict=False)]
 
     assert plan.num_epochs(updates) == pytest.approx(reached[-1])
+
+
+def test_tokens_of_an_update_can_be_counted_otherwise_than_its_targets() -> None:
+    lengths = np.random.default_rng(0).integers(1, 30, 200)
+    ones = np.ones(200, np.int64)
+    plan = BatchPlan(ones, lengths, batch_tokens=100, budget=lengths, seed=1)
+    updates = list(islice(plan, plan.num_updates(1)))
+    assert sum(update.num_target_tokens for update in updates) == 200
+    assert all(update.num_target_tokens == len(update.rows) for update in updates)
+    assert all(70 < lengths[update.rows].sum() < 130 for update in updates[:-1])

@@ -122,3 +122,28 @@ def test_a_saved_model_can_be_read_by_others(marian: Path, tmp_path: Path) -> No
     assert {"source.spm", "vocab.json", "generation_config.json"} <= {
         path.name for path in tmp_path.iterdir()
     }
+
+
+def test_a_model_inside_an_installed_package(
+    tmp_path: Path, marian: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "some_model"
+    shutil.copytree(marian, package / "model")
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert resolve_model("package:some_model") == package / "model"
+    shutil.copytree(marian, package / "other")
+    with pytest.raises(ModelError) as caught:
+        resolve_model("package:some_model")
+    assert str(caught.value) == (
+        "package:some_model: 2 model folders in it.\n"
+        "Expected one, with config.json and safetensors.\n"
+        "Name the folder itself."
+    )
+    with pytest.raises(ModelError) as caught:
+        resolve_model("package:no-such-model")
+    assert str(caught.value) == (
+        "package:no-such-model: no such package is installed.\n"
+        "Give the name that pip knows, or the one that is imported.\n"
+        "Install it with: pip install no-such-model"
+    )

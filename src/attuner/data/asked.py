@@ -33,6 +33,7 @@ def recipe_options(
             for side, section in (("source", source_of), ("target", target_of))
         },
         "bad_entries": "data.bad_entries={}",
+        **{name: f"task.{name}={{}}" for name in ("text", "text_pair", "label")},
         **{f"{side}_column": f"{place}.columns.{side}={{}}" for side in ("source", "target")},
         **{name: f"{place}.{name}={{}}" for name in own},
     }

@@ -42,6 +42,8 @@ class BatchPlan:
         weights: How often each row is seen in an epoch; 1 where None.
         batch_tokens: Real target tokens of one update, or
         batch_examples: examples of one update.
+        budget: What `batch_tokens` counts of each row instead of its target tokens, such as the
+            tokens of a text whose one target is its label.
         accumulation: Micro-batches that a process's share of an update is cut into.
         max_padded_tokens: Where batches are padded: cut further, so that no micro-batch has more
             source or target positions than this.
@@ -58,6 +60,7 @@ class BatchPlan:
         weights: np.ndarray | None = None,
         batch_tokens: int | None = None,
         batch_examples: int | None = None,
+        budget: Ints | None = None,
         accumulation: int = 1,
         max_padded_tokens: int | None = None,
         seed: int = 0,
@@ -69,6 +72,7 @@ class BatchPlan:
         if not len(target_lengths):
             raise ValueError("a plan needs rows")
         self._targets = target_lengths
+        self._budget = target_lengths if budget is None else budget
         self._lengths = np.maximum(target_lengths, source_lengths)
         self._weights = weights
         self._batch_tokens = batch_tokens
@@ -135,7 +139,7 @@ class BatchPlan:
             cuts = np.arange(self._batch_examples, len(rows), self._batch_examples)
         else:
             assert self._batch_tokens is not None
-            last_token = self._targets[rows].cumsum() - 1
+            last_token = self._budget[rows].cumsum() - 1
             cuts = np.flatnonzero(np.diff(last_token // self._batch_tokens)) + 1
         return np.split(rows, cuts)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from attuner.data.asked import Asked
 from attuner.data.languages import find_language
+from attuner.data.records import OpenTable, Record, Row, Table
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError, nearest
 
-Row = dict[str, Any]
 # Keys that lead to a text: a column, or a column and a name within it.
 Keys = tuple[str, ...]
 
@@ -127,22 +128,38 @@ def find_columns(
     return Columns(source, target, others)
 
 
-def find_columns_of_row(file: str, row: Row, asked: Asked) -> Columns:
-    """`find_columns` for a row whose table has no schema."""
-    translation = row.get("translation")
-    languages = list(translation) if isinstance(translation, dict) else None
-    return find_columns(file, list(row), languages, asked)
+def units_reader(open_table: OpenTable) -> Callable[[Path, Asked], Iterator[Unit]]:
+    """A reader of units from one that opens tables."""
+
+    def read(path: Path, asked: Asked) -> Iterator[Unit]:
+        with open_table(path, asked) as table:
+            yield from table_units(table, asked)
+
+    return read
 
 
-def row_unit(
-    row: Row, columns: Columns, asked: Asked, file: str, number: int, line: int | None = None
-) -> Unit | None:
+def table_units(table: Table, asked: Asked) -> Iterator[Unit]:
+    """The units of a table's rows.
+
+    Raises:
+        DataError: The columns are not there.
+    """
+    if table.names is None:
+        return
+    columns = find_columns(table.file, table.names, table.languages, asked)
+    for record in table.rows({*columns.needed, "catalog"}):
+        unit = _unit(record, columns, asked, table.file)
+        if unit is not None:
+            yield unit
+
+
+def _unit(record: Record, columns: Columns, asked: Asked, file: str) -> Unit | None:
     """The unit of a row, or None (and a bad entry) where it has no usable texts.
 
     A target may be a list: several references. A target that is null or empty is an
     untranslated entry.
     """
-    where = f"{file}:{line}" if line else f"{file}: row {number}"
+    row, where = record.values, record.where(file)
 
     def bad(reason: str, what: str, expected: str) -> None:
         asked.faults.add(reason, f"{where}: {what}.", expected, "Complete it")
@@ -167,14 +184,14 @@ def row_unit(
     targets = [text for texts in lists for text in texts if text is not None]
     for text in (source, *targets):
         if not isinstance(text, str):
-            what = f"{_shown(text)} where a text should be"
+            what = f"{shown(text)} where a text should be"
             bad("not a text", what, "Source and target are strings.")
             return None
     catalog = row.get("catalog")
     address = Address(
         file,
-        str(number),
-        line,
+        str(record.number),
+        record.line,
         catalog=catalog if isinstance(catalog, str) and catalog else file,
     )
     return asked.unit(address, source, tuple(text for text in targets if text))
@@ -244,7 +261,8 @@ def _lookup(row: Row, keys: tuple[str, ...]) -> tuple[bool, Any]:
     return True, value
 
 
-def _shown(value: object, width: int = 40) -> str:
+def shown(value: object, width: int = 40) -> str:
+    """A value as messages show it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= width else text[:width] + "..."
 

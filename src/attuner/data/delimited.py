@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from attuner.data.asked import Asked
-from attuner.data.columns import Columns, find_columns, row_unit
+from attuner.data.records import Record, Table
 from attuner.data.textfiles import Line, decoded_lines, open_bytes
-from attuner.data.units import Unit
 from attuner.errors import DataError
 
 
-def read_csv(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read CSV with a header (RFC 4180); `;` or tab separates where the header has more of it.
+def open_csv(path: Path, asked: Asked) -> AbstractContextManager[Table]:
+    """Open CSV with a header (RFC 4180); `;` or tab separates where the header has more of it.
 
     Raises:
-        DataError: The columns are not there, or the file cannot be read.
+        DataError: The file cannot be read.
     """
-    return _read_delimited(path, asked, None)
+    return _open_delimited(path, asked, None)
 
 
-def read_tsv(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read TSV with a header, as registered with IANA: quotes have no meaning.
+def open_tsv(path: Path, asked: Asked) -> AbstractContextManager[Table]:
+    """Open TSV with a header, as registered with IANA: quotes have no meaning.
 
     Raises:
-        DataError: The columns are not there, or the file cannot be read.
+        DataError: The file cannot be read.
     """
-    return _read_delimited(path, asked, "\t")
+    return _open_delimited(path, asked, "\t")
 
 
-def _read_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator[Unit]:
+@contextmanager
+def _open_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator[Table]:
     file = str(path)
     broken: list[Line] = []
     with open_bytes(path) as stream:
@@ -47,34 +48,33 @@ def _read_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator
         style: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
         if delimiter is None:
             style = {"delimiter": max(",;\t", key=header.count), "quoting": csv.QUOTE_MINIMAL}
-        columns, names = _csv_columns(file, header, style, asked)
+        names = _header_names(file, header, style)
         reader = csv.reader(lines, strict=True, **style)
-        for number, line, values in _records(reader, file, asked, broken):
-            if len(values) > len(names):
-                asked.faults.add(
-                    "wrong number of columns",
-                    f"{file}:{line}: {len(values)} values for {len(names)} columns.",
-                    "Every row has as many values as the header has names.",
-                    "Mend it",
-                )
-                continue
-            # A short row lacks its last columns; row_unit says so if they are the needed ones.
-            row = dict(zip(names, values, strict=False))
-            unit = row_unit(row, columns, asked, file, number, line)
-            if unit is not None:
-                yield unit
+        yield Table(file, names, lambda _: _rows(reader, file, names, asked, broken))
 
 
-def _csv_columns(
-    file: str, header: str, style: dict[str, Any], asked: Asked
-) -> tuple[Columns, list[str]]:
+def _header_names(file: str, header: str, style: dict[str, Any]) -> list[str]:
     try:
-        names = [name.strip() for name in next(csv.reader([header], **style), [])]
+        return [name.strip() for name in next(csv.reader([header], **style), [])]
     except csv.Error as error:
         raise DataError(
             f"{file}:1: {error}.", "The first line of the file names the columns."
         ) from error
-    return find_columns(file, names, None, asked), names
+
+
+def _rows(
+    reader: Any, file: str, names: list[str], asked: Asked, broken: list[Line]
+) -> Iterator[Record]:
+    for number, line, values in _records(reader, file, asked, broken):
+        if len(values) > len(names):
+            asked.faults.add(
+                "wrong number of columns",
+                f"{file}:{line}: {len(values)} values for {len(names)} columns.",
+                "Every row has as many values as the header has names.",
+                "Mend it",
+            )
+            continue
+        yield Record(dict(zip(names, values, strict=False)), number, line)
 
 
 def _csv_lines(lines: Iterable[Line], broken: list[Line]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,3 +159,58 @@ class SequencePairs:
 
     def __len__(self) -> int:
         return len(self.target)
+
+    @property
+    def source_lengths(self) -> Ints:
+        """Source tokens of each row."""
+        return self.source.lengths
+
+    @property
+    def target_lengths(self) -> Ints:
+        """What is learned of each row, and its loss a sum over: target tokens."""
+        return self.target.lengths
+
+    @property
+    def sizes(self) -> Ints:
+        """What the size of an update counts: target tokens."""
+        return self.target.lengths
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTexts:
+    """Features of classification, one row an example.
+
+    Attributes:
+        tokens: Token ids, special tokens included.
+        token_types: For pairs, where the family tells them apart: which text each token is of.
+        targets: What is learned, as `labels.LabelSet.encode` makes it: (rows,) or (rows, C).
+        weight: For each row, how often it is seen in an epoch.
+        example: For each row, index of the example it is of.
+    """
+
+    tokens: TokenColumn
+    token_types: TokenColumn | None
+    targets: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64]
+    example: Ints
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def source_lengths(self) -> Ints:
+        """Tokens of each row."""
+        return self.tokens.lengths
+
+    @property
+    def target_lengths(self) -> Ints:
+        """What is learned of each row, and its loss a sum over: one label, or one set of them."""
+        return np.ones(len(self), np.int64)
+
+    @property
+    def sizes(self) -> Ints:
+        """What the size of an update counts: tokens."""
+        return self.tokens.lengths
+
+
+Features = SequencePairs | LabelledTexts

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from attuner.data.asked import Asked
-from attuner.data.columns import find_columns
+from attuner.data.columns import table_units
 from attuner.data.languages import find_language
-from attuner.data.tables import table_units
+from attuner.data.records import Record, Table
+from attuner.data.tables import numbered
 from attuner.data.units import Unit
 from attuner.errors import DataError, first_line
 
@@ -37,13 +38,28 @@ def read_hub(
     """
     if name in _KDE4:
         name, config = _KDE4[1], _kde4_config(config, asked)
+    table = open_hub(name, asked, config=config, revision=revision, split=split)
+    yield from table_units(table, asked)
+
+
+def open_hub(
+    name: str, asked: Asked, *, config: str | None, revision: str | None, split: str
+) -> Table:
+    """Open a split of a data set on the Hub, memory-mapped; arguments as in `read_hub`.
+
+    Raises:
+        DataError: The data set, configuration or split is not there, or the Hub cannot be reached.
+    """
     dataset = _load(name, config, revision, split, asked)
+    names: list[str] = dataset.column_names
+
+    def rows(needed: Collection[str]) -> Iterator[Record]:
+        table = dataset.select_columns(sorted(set(needed) & set(names))).with_format("arrow")
+        batches = table.iter(batch_size=_BATCH_ROWS)
+        return numbered(row for batch in batches for row in batch.to_pylist())
+
     where = f"hub:{name}/{config or 'default'}/{split}"
-    columns = find_columns(where, dataset.column_names, _languages(dataset), asked)
-    needed = {*columns.needed, "catalog"} & set(dataset.column_names)
-    table = dataset.select_columns(sorted(needed)).with_format("arrow")
-    rows = (row for batch in table.iter(batch_size=_BATCH_ROWS) for row in batch.to_pylist())
-    yield from table_units(rows, columns, asked, where)
+    return Table(where, names, rows, _languages(dataset), _classes(dataset))
 
 
 def _load(name: str, config: str | None, revision: str | None, split: str, asked: Asked) -> Any:
@@ -110,3 +126,9 @@ def _languages(dataset: Any) -> list[str] | None:
     if languages is not None:
         return list(languages)
     return list(feature) if isinstance(feature, dict) else None
+
+
+def _classes(dataset: Any) -> dict[str, list[str]]:
+    """Names of the classes of each column of the feature `ClassLabel`, or of lists of such."""
+    columns = {name: getattr(it, "feature", it) for name, it in dataset.features.items()}
+    return {name: list(it.names) for name, it in columns.items() if hasattr(it, "names")}

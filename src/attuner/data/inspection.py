@@ -142,7 +142,7 @@ def inspect(
                 lines = _lines(prepared, part, side)
                 if side == "source":
                     lines = (f"{prefix}{line}" for line in lines)
-                lengths.append(_lengths(part, side, _token_lengths(lines, encode), limit))
+                lengths.append(lengths_of(part, side, _token_lengths(lines, encode), limit))
     return Inspection(
         counts=prepared.counts,
         notes=prepared.notes,
@@ -196,7 +196,8 @@ def _token_lengths(lines: Iterator[str], encode: Encode) -> Ints:
     return np.concatenate(lengths)
 
 
-def _lengths(part: str, side: str, lengths: Ints, limit: int) -> Lengths:
+def lengths_of(part: str, side: str, lengths: Ints, limit: int) -> Lengths:
+    """Lengths in tokens as a summary; arguments as the attributes of `Lengths`."""
     # A part may have no line at all: every example with other numbers of lines on its sides.
     values = lengths if len(lengths) else np.zeros(1, np.int64)
     percentiles = {

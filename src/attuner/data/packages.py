@@ -22,7 +22,7 @@ def package_catalogs(name: str, suffixes: tuple[str, ...]) -> list[Path]:
     Raises:
         DataError: It is not installed, or has no catalogs.
     """
-    found = _of_distribution(name) or _of_import_name(name)
+    found = package_files(name)
     if not found:
         raise DataError(
             f"package:{name}: no such package is installed.",
@@ -39,6 +39,11 @@ def package_catalogs(name: str, suffixes: tuple[str, ...]) -> list[Path]:
             f"package:{name}: no catalogs in it.", f"Catalogs end in: {', '.join(suffixes)}."
         )
     return sorted(catalogs)
+
+
+def package_files(name: str) -> list[Path]:
+    """The files of an installed package, by the name that pip knows or the one that is imported."""
+    return _of_distribution(name) or _of_import_name(name)
 
 
 def _of_distribution(name: str) -> list[Path]:

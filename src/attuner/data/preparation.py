@@ -135,7 +135,7 @@ def prepare(
     notes: list[str] = []
     if by == "random":
         rows = _split_as_read(units, train_size, sizes, seed)
-        rows = {p: _subset(p, rows[p], subsets[p], left_out[p], notes) for p in rows}
+        rows = {p: subset_of(p, rows[p], subsets[p], left_out[p], notes) for p in rows}
         parts = {p: list(examples_of(rows[p], duplicates, left_out[p])) for p in rows}
         _refuse_empty(parts, left_out)
     else:
@@ -145,7 +145,7 @@ def prepare(
             parts["train"] = _without_leaks(parts, left_out["train"], notes)
             _refuse_empty(parts, left_out)
         parts = _split_groups(parts, by, sizes, seed, notes)
-        parts = {p: _subset(p, parts[p], subsets[p], left_out[p], notes) for p in parts}
+        parts = {p: subset_of(p, parts[p], subsets[p], left_out[p], notes) for p in parts}
     general = None
     if mix is not None:
         dropped = left_out["mix.sources"]
@@ -280,7 +280,7 @@ def _split_as_read(
         test=sizes["test"],
         seed=seed,
     )
-    return _merged(parts, rows)
+    return merged(parts, rows)
 
 
 def _split_groups(
@@ -304,23 +304,24 @@ def _split_groups(
                 f"{part} holds {100 * share:.1f} % of the examples where {100 * wanted:.1f} % "
                 f"were wanted: what data.split.by={by} keeps together is too large."
             )
-    return _merged(parts, rows)
+    return merged(parts, rows)
 
 
-def _merged(parts: dict[str, list[Row]], rows: Rows) -> dict[str, list[Row]]:
+def merged(parts: dict[str, list[Row]], rows: Rows) -> dict[str, list[Row]]:
     """The parts, with those of `rows` cut out of training; parts nobody asked for are missing."""
     pool = parts["train"]
     cut = {part: [pool[row] for row in getattr(rows, part)] for part in PARTS}
     return parts | {part: cut[part] for part in PARTS if cut[part]}
 
 
-def _subset(
+def subset_of(
     part: str,
     rows: list[Row],
     subset: tuple[int, int] | None,
     left_out: Counter[str],
     notes: list[str],
 ) -> list[Row]:
+    """The rows of a part that a subset, its number and seed, keeps; the others are counted."""
     if subset is None or not rows:
         return rows
     n, seed = subset

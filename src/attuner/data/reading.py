@@ -8,18 +8,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 from attuner.data.asked import Asked, Faults, recipe_options
-from attuner.data.delimited import read_csv, read_tsv
+from attuner.data.columns import units_reader
+from attuner.data.delimited import open_csv, open_tsv
 from attuner.data.hub import read_hub
 from attuner.data.languages import find_language, is_code, same_language
 from attuner.data.mo_catalogs import read_mo
 from attuner.data.packages import package_catalogs
 from attuner.data.parallel import read_moses_zip, read_parallel
 from attuner.data.po_catalogs import read_po
-from attuner.data.tables import read_json, read_jsonl, read_parquet
+from attuner.data.records import OpenTable
+from attuner.data.tables import open_json, open_jsonl, open_parquet
 from attuner.data.units import Unit
 from attuner.data.xml_catalogs import read_tmx, read_ts, read_xliff
 from attuner.errors import DataError, nearest
@@ -34,15 +37,20 @@ CATALOGS: dict[str, Reader] = {
     ".tmx": read_tmx,
     ".ts": read_ts,
 }
+OPENERS: dict[str, OpenTable] = {
+    ".csv": open_csv,
+    ".tsv": open_tsv,
+    ".json": open_json,
+    ".jsonl": open_jsonl,
+    ".parquet": open_parquet,
+}
 TABLES: dict[str, Reader] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".json": read_json,
-    ".jsonl": read_jsonl,
-    ".parquet": read_parquet,
+    **{suffix: units_reader(opener) for suffix, opener in OPENERS.items()},
     ".zip": read_moses_zip,
 }
 READERS: dict[str, Reader] = {**CATALOGS, **TABLES}
+# Data that come with Attuner; see the notice beside them.
+EMBEDDED = {"embedded:reviews": "demo/reviews.jsonl.gz"}
 _NEVER_GZIPPED = (".mo", ".parquet", ".zip")
 _SHARD = re.compile(r"(\w+)-\d{5}-of-\d{5}")
 
@@ -110,14 +118,21 @@ def read_units(
         asked.require_one_target(path)
         yield from read_parallel(_one_file(path), _one_file(target_path), asked)
     else:
-        files = find_files(path)
-        if os.path.isdir(path):
-            files = _of_split(path, _of_config(path, files, config, asked), split, asked)
-        elif path.startswith("package:"):
-            files = _of_language(path, files, asked)
-        for file in files:
+        for file in chosen_files(path, asked, config=config, split=split):
             yield from _reader(file, asked)(file, asked)
     faults.raise_collected()
+
+
+def chosen_files(path: str, asked: Asked, *, config: str | None, split: str) -> list[Path]:
+    """The local files to read: of several configurations, splits or languages, those asked for.
+
+    Raises:
+        DataError: There is no such file, configuration, split or language.
+    """
+    files = find_files(path)
+    if os.path.isdir(path):
+        return _of_split(path, _of_config(path, files, config, asked), split, asked)
+    return _of_language(path, files, asked) if path.startswith("package:") else files
 
 
 def find_files(path: str) -> list[Path]:
@@ -133,30 +148,34 @@ def find_files(path: str) -> list[Path]:
         return []
     if path.startswith("package:"):
         return package_catalogs(path.removeprefix("package:"), tuple(CATALOGS))
+    if path.startswith("embedded:"):
+        if path not in EMBEDDED:
+            raise DataError(f'There are no embedded data "{path}".', nearest(path, EMBEDDED))
+        return [Path(str(files("attuner"))) / EMBEDDED[path]]
     place = Path(path)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises
-        files = sorted(
+        found = sorted(
             file
             for file in place.rglob("*")
-            if _suffix(file) in READERS
+            if suffix_of(file) in READERS
             and not _is_hidden(file.relative_to(place))
             and file.is_file()
         )
-        if not files:
+        if not found:
             raise DataError(
                 f"{path}: no file of a known format in this folder.", f"Known: {_known()}."
             )
-        return files
+        return found
     if not os.path.exists(path) and glob.has_magic(path) and "\0" not in path:
-        files = sorted(Path(name) for name in glob.glob(path, recursive=True))
-        files = [file for file in files if file.is_file()]
-        if not files:
+        matching = sorted(Path(name) for name in glob.glob(path, recursive=True))
+        matching = [file for file in matching if file.is_file()]
+        if not matching:
             raise DataError(
                 f"{path}: no file matches.",
                 "In a pattern, * stands for any part of a name and ** for any folders.",
                 "Quote the pattern, so that the shell leaves it alone.",
             )
-        return files
+        return matching
     return [_one_file(path)]
 
 
@@ -166,7 +185,7 @@ def is_data_name(name: str) -> bool:
     >>> is_data_name("a.po"), is_data_name("a.CSV.gz"), is_data_name("v1.2"), is_data_name("a.yaml")
     (True, True, False, False)
     """
-    suffix = _suffix(Path(name))
+    suffix = suffix_of(Path(name))
     return suffix == ".txt" or suffix in READERS
 
 
@@ -185,7 +204,7 @@ def _one_file(path: str) -> Path:
 
 
 def _reader(file: Path, asked: Asked) -> Reader:
-    suffix = _suffix(file)
+    suffix = suffix_of(file)
     if suffix in READERS:
         if suffix in CATALOGS and suffix != ".tmx":  # in one language
             asked.require_one_target(str(file))
@@ -204,10 +223,10 @@ def _reader(file: Path, asked: Asked) -> Reader:
     )
 
 
-def _suffix(file: Path) -> str:
+def suffix_of(file: Path) -> str:
     """Suffix that tells the format: `.jsonl` of `a.jsonl.gz`.
 
-    >>> _suffix(Path("a.JSONL.gz")), _suffix(Path("a.b.po")), _suffix(Path("a.parquet.gz"))
+    >>> suffix_of(Path("a.JSONL.gz")), suffix_of(Path("a.b.po")), suffix_of(Path("a.parquet.gz"))
     ('.jsonl', '.po', '.parquet.gz')
     """
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]

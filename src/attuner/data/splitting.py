@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attuner.data.units import Example
+from attuner.data.units import Address, Example
 from attuner.errors import DataError
 
 # What stays together, in the plural of the user's words.
@@ -56,7 +56,11 @@ def group_keys(examples: Iterable[Example], by: str) -> list[str]:
     """For each example, the name of the group that it must stay with."""
     if by == "source":
         return [normalised(example.source) for example in examples]
-    addresses = [example.address for example in examples]
+    return group_names([example.address for example in examples], by)
+
+
+def group_names(addresses: Sequence[Address], by: str) -> list[str]:
+    """For each address, its catalog or file, whatever `by` says."""
     names = [a.catalog or a.file if by == "catalog" else a.file for a in addresses]
     # Where the data lie must not change the division: the folder that all share is left out.
     shared = os.path.commonprefix(names)  # noqa: RUF071 (cut at the last slash below)
@@ -83,11 +87,11 @@ def split_groups(
         DataError: The rows or groups are too few.
     """
     sizes = Counter(keys)
-    wanted = _wanted_sizes(len(keys), validation=validation, test=test)
+    wanted = wanted_sizes(len(keys), validation=validation, test=test)
     parts = ["train", *wanted]
     if len(sizes) < len(parts):
-        raise _too_few_groups(len(sizes), by, parts)
-    ranked = sorted(sizes, key=lambda key: _rank(key, seed))
+        raise too_few_groups(len(sizes), by, parts)
+    ranked = sorted(sizes, key=lambda key: rank(key, seed))
     # Test from the front and validation from the back: neither's border moves the other's.
     part_of: dict[str, str] = {}
     for part, order in (("test", ranked), ("validation", ranked[::-1])):
@@ -128,7 +132,7 @@ def split_random(
             )
         num_test, num_validation = 0, num_rows - num_train
     else:
-        wanted = _wanted_sizes(num_rows, validation=validation, test=test)
+        wanted = wanted_sizes(num_rows, validation=validation, test=test)
         num_test, num_validation = wanted.get("test", 0), wanted.get("validation", 0)
     order = np.random.default_rng(seed).permutation(num_rows).tolist()
     held_out = num_test + num_validation
@@ -143,7 +147,7 @@ def subset_rows(num_rows: int, *, n: int, seed: int) -> list[int]:
     return rows
 
 
-def _wanted_sizes(num_rows: int, **sizes: float) -> dict[str, int]:
+def wanted_sizes(num_rows: int, **sizes: float) -> dict[str, int]:
     """Rows wanted for each part of which any are wanted."""
     wanted = {
         part: max(1, math.ceil(size * num_rows)) if size < 1 else int(size)
@@ -161,7 +165,8 @@ def _wanted_sizes(num_rows: int, **sizes: float) -> dict[str, int]:
     return wanted
 
 
-def _rank(key: str, seed: int) -> bytes:
+def rank(key: str, seed: int) -> bytes:
+    """A number that tells groups apart by chance: a hash of the seed and their key."""
     return hashlib.blake2b(f"{seed} {key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
@@ -182,7 +187,8 @@ def _fill(order: Sequence[str], sizes: Counter[str], wanted: int, *, at_most: in
     return list(chosen)
 
 
-def _too_few_groups(num_groups: int, by: str, parts: list[str]) -> DataError:
+def too_few_groups(num_groups: int, by: str, parts: list[str]) -> DataError:
+    """The error where there are fewer groups than parts to fill."""
     names = f"{', '.join(parts[:-1])} and {parts[-1]}"
     noun = GROUPS[by] if num_groups != 1 else GROUPS[by].removesuffix("s")
     if by == "source":

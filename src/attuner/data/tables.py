@@ -3,54 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from attuner.data.asked import Asked
-from attuner.data.columns import Columns, Row, find_columns, find_columns_of_row, row_unit
+from attuner.data.records import Record, Row, Table
 from attuner.data.textfiles import Line, decoded_lines, open_bytes, read_bytes, text_encoding
-from attuner.data.units import Unit
 from attuner.errors import DataError, first_line
 
 _BATCH_ROWS = 4096
 _HEAD_BYTES = 4096
 
 
-def read_jsonl(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read JSON Lines: one object a line; empty lines are allowed.
+@contextmanager
+def open_jsonl(path: Path, asked: Asked) -> Iterator[Table]:
+    """Open JSON Lines: one object a line; empty lines are allowed.
 
     Raises:
-        DataError: The columns are not there, or the file cannot be read.
+        DataError: The file cannot be read.
     """
-    columns: Columns | None = None
-    file, number = str(path), 0
+    file = str(path)
     with open_bytes(path) as stream:
-        for line in decoded_lines(stream, file, asked.encoding):
-            if not line.text.strip() and not line.fault:
-                continue
-            number += 1
-            row = _json_row(line, file, asked)
-            if row is None:
-                continue
-            if columns is None:
-                columns = find_columns_of_row(file, row, asked)
-            unit = row_unit(row, columns, asked, file, number, line.number)
-            if unit is not None:
-                yield unit
+        lines = decoded_lines(stream, file, asked.encoding)
+        yield _table(file, _json_records(lines, file, asked))
 
 
-def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read a JSON file: an array of objects, or (as the Hub often has it) JSON Lines.
+@contextmanager
+def open_json(path: Path, asked: Asked) -> Iterator[Table]:
+    """Open a JSON file: an array of objects, or (as the Hub often has it) JSON Lines.
 
     Raises:
-        DataError: It is neither, the columns are not there, or the file cannot be read.
+        DataError: It is neither, or the file cannot be read.
     """
     file = str(path)
     with open_bytes(path) as stream:
         head = stream.read(_HEAD_BYTES).decode(text_encoding(asked.encoding), "ignore")
     if not head.lstrip("\ufeff \t\r\n").startswith("["):
-        yield from read_jsonl(path, asked)
+        with open_jsonl(path, asked) as table:
+            yield table
         return
     content = read_bytes(path)
     try:
@@ -70,31 +63,30 @@ def read_json(path: Path, asked: Asked) -> Iterator[Unit]:
             f"{file}:{line}: not JSON: {getattr(error, 'msg', error)}.",
             "A JSON file holds an array of objects.",
         ) from error
-    yield from _units(_objects(rows, file, asked), asked, file)
+    yield _table(file, _objects(rows, file, asked))
 
 
-def read_parquet(path: Path, asked: Asked) -> Iterator[Unit]:
-    """Read Parquet, batch by batch, and only the columns needed.
+@contextmanager
+def open_parquet(path: Path, asked: Asked) -> Iterator[Table]:
+    """Open Parquet, which is read batch by batch, and only the columns needed.
 
     Raises:
-        DataError: The columns are not there, or the file is not Parquet.
+        DataError: The file is not Parquet.
     """
     import pyarrow
     import pyarrow.parquet
 
     file = str(path)
     try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            schema = table.schema_arrow
-            columns = find_columns(file, schema.names, _languages(schema), asked)
-            needed = {*columns.needed, "catalog"} & set(schema.names)
-            number = 0
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=sorted(needed)):
-                for row in batch.to_pylist():
-                    number += 1
-                    unit = row_unit(row, columns, asked, file, number)
-                    if unit is not None:
-                        yield unit
+        with pyarrow.parquet.ParquetFile(path) as opened:
+            names: list[str] = opened.schema_arrow.names
+
+            def rows(needed: Collection[str]) -> Iterator[Record]:
+                columns = sorted(set(needed) & set(names))
+                batches = opened.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
+                return numbered(row for batch in batches for row in batch.to_pylist())
+
+            yield Table(file, names, rows, _languages(opened.schema_arrow))
     # ValueError and OverflowError: texts that are not UTF-8, times that Python cannot express.
     except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
         raise DataError(
@@ -103,12 +95,19 @@ def read_parquet(path: Path, asked: Asked) -> Iterator[Unit]:
         ) from error
 
 
-def table_units(rows: Iterable[Row], columns: Columns, asked: Asked, name: str) -> Iterator[Unit]:
-    """The units of rows that are already in memory or come from a data set."""
-    for number, row in enumerate(rows, start=1):
-        unit = row_unit(row, columns, asked, name, number)
-        if unit is not None:
-            yield unit
+def numbered(rows: Iterable[Row]) -> Iterator[Record]:
+    """Records of rows that have no lines."""
+    return (Record(row, number) for number, row in enumerate(rows, start=1))
+
+
+def _table(file: str, records: Iterator[Record]) -> Table:
+    """A table without a schema: its first row says which columns there are."""
+    first = next(records, None)
+    if first is None:
+        return Table(file, None, lambda _: iter(()))
+    translation = first.values.get("translation")
+    languages = list(translation) if isinstance(translation, dict) else None
+    return Table(file, list(first.values), lambda _: chain([first], records), languages)
 
 
 def _languages(schema: Any) -> list[str] | None:
@@ -121,20 +120,21 @@ def _languages(schema: Any) -> list[str] | None:
     return [field.name for field in schema.field(index).type]
 
 
-def _units(rows: Iterable[tuple[int, Row]], asked: Asked, file: str) -> Iterator[Unit]:
-    columns: Columns | None = None
-    for number, row in rows:
-        if columns is None:
-            columns = find_columns_of_row(file, row, asked)
-        unit = row_unit(row, columns, asked, file, number)
-        if unit is not None:
-            yield unit
+def _json_records(lines: Iterable[Line], file: str, asked: Asked) -> Iterator[Record]:
+    number = 0
+    for line in lines:
+        if not line.text.strip() and not line.fault:
+            continue
+        number += 1
+        row = _json_row(line, file, asked)
+        if row is not None:
+            yield Record(row, number, line.number)
 
 
-def _objects(rows: list[Any], file: str, asked: Asked) -> Iterator[tuple[int, Row]]:
+def _objects(rows: list[Any], file: str, asked: Asked) -> Iterator[Record]:
     for number, row in enumerate(rows, start=1):
         if isinstance(row, dict):
-            yield number, row
+            yield Record(row, number)
         else:
             _not_an_object(f"{file}: row {number}", row, asked)
 

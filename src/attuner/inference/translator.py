@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from attuner.data.segments import Segments, segment
-from attuner.errors import UsageError, nearest
+from attuner.errors import ModelError, UsageError, nearest
 from attuner.inference.settings import GenerationSettings, read_settings
 
 if TYPE_CHECKING:
@@ -195,6 +195,7 @@ def load(
             f'There is no quantization "{quantization}".', nearest(quantization, QUANTIZATIONS)
         )
     folder = resolve_model(str(model), revision=revision)
+    _refuse_classifier(model, folder)
     whole = base_folder(folder) or folder  # an adapter has its base's settings and tokens
     settings = read_settings(whole)
     chosen = choose_engine(whole) if engine == "auto" else engine
@@ -234,3 +235,14 @@ def choose_engine(folder: Path) -> str:
         return "ctranslate2"
     logger.info("CTranslate2 does not support %s models: transformers generates", family)
     return "transformers"
+
+
+def _refuse_classifier(model: str | Path, folder: Path) -> None:
+    from attuner.models.classifiers import labels_of
+
+    if labels_of(folder) is not None:
+        raise ModelError(
+            f"{model} gives labels, it does not translate.",
+            "Expected a model that writes text.",
+            f'Give it texts to classify: attuner classify {model} "A text."',
+        )

@@ -7,7 +7,7 @@ and generation find the bare model as ever. peft is imported where an adapter is
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ def add_adapter(
     dropout: float = 0.0,
     rslora: bool = False,
     targets: Sequence[str] | None = None,
+    whole: Callable[[str], bool] = lambda name: False,
     seed: int = 0,
 ) -> tuple[str, ...]:
     """Put an adapter into a model, and freeze all else; the model computes the same at first.
@@ -44,6 +45,7 @@ def add_adapter(
         dropout: Share of a layer's input that is dropped on the adapter's way.
         rslora: Scale by alpha / √rank instead (Kalajdzievski 2023).
         targets: Names of linear layers, or the ends of their paths; the family's where None.
+        whole: Says by its name which module or weight is trained itself, such as a new head.
         seed: Seed of the adapter's random weights.
 
     Returns:
@@ -54,22 +56,29 @@ def add_adapter(
     """
     import peft
 
-    names = _targets(model, kind, targets)
+    kept = [path for path, m in model.named_modules() if isinstance(m, nn.Linear) and whole(path)]
+    itself = [parameter for name, parameter in model.named_parameters() if whole(name)]
+    names = _targets(model, kind, targets, kept)
     if kind == "ia3":
         scaled = [name for name in names if name.rsplit(".", 1)[-1] in _IA3_FEED_FORWARD]
-        config: Any = peft.IA3Config(target_modules=list(names), feedforward_modules=scaled)
+        config: Any = peft.IA3Config(
+            target_modules=list(names), feedforward_modules=scaled, exclude_modules=kept or None
+        )
     else:
         config = peft.LoraConfig(
             r=rank,
             lora_alpha=alpha,
             lora_dropout=dropout,
             target_modules=list(names),
+            exclude_modules=kept or None,
             use_dora=kind == "dora",
             use_rslora=rslora,
         )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, model)
+    for parameter in itself:
+        parameter.requires_grad_(True)
     return names
 
 
@@ -121,12 +130,14 @@ def _adapted(model: nn.Module) -> list[tuple[str, Any]]:
     ]
 
 
-def _targets(model: nn.Module, kind: str, asked: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of the layers to adapt, as peft takes them."""
+def _targets(
+    model: nn.Module, kind: str, asked: Sequence[str] | None, kept: Sequence[str]
+) -> tuple[str, ...]:
+    """The names of the layers to adapt, as peft takes them; none of those kept."""
     family = family_of(str(model.config.model_type))  # type: ignore[union-attr]
     output: Any = model.get_output_embeddings()  # type: ignore[operator]
     linear = [path for path, m in model.named_modules() if isinstance(m, nn.Linear)]
-    last = [path for path in linear if model.get_submodule(path) is output]
+    last = [path for path in linear if model.get_submodule(path) is output or path in kept]
     usable = [path for path in linear if path not in last]
     known = tuple(dict.fromkeys(path.rsplit(".", 1)[-1] for path in usable))
     if asked is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,25 +44,84 @@ def packed_attention(
         (1, T, H, D), and None for the weights.
     """
     role = module.attuner_role
-    asks_source, sees_source = role == "encoder", role != "decoder"
+    sides = _Sides(asks_source=role == "encoder", sees_source=role != "decoder")
+    return _attention(query, key, value, packed, sides, scaling, dropout), None
+
+
+def packed_encoder_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    packed: Packed,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """`packed_attention` of models that are an encoder and nothing else: all modules are alike.
+
+    Args:
+        module: Not used.
+        query: (1, H, S, D), all sequences in one row.
+        key: (1, H, S, D).
+        value: (1, H, S, D).
+        attention_mask: Not used: the layout says all.
+        scaling: Factor of the scores; 1/√D where None.
+        dropout: Share of the weights dropped.
+        packed: Where sequences begin and end.
+        sliding_window: Tokens this far apart, or further, do not see each other (ModernBERT's
+            local layers).
+
+    Returns:
+        (1, S, H, D), and None for the weights.
+    """
+    sides = _Sides(asks_source=True, sees_source=True)
+    return _attention(query, key, value, packed, sides, scaling, dropout, sliding_window), None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Which tokens ask, and which they see."""
+
+    asks_source: bool
+    sees_source: bool
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packed: Packed,
+    sides: _Sides,
+    scaling: float | None,
+    dropout: float,
+    window: int | None = None,
+) -> Tensor:
+    """Attention by a kernel, or in blocks where a kernel cannot do it; (1, T, H, D)."""
     scaling = scaling or query.shape[-1] ** -0.5
-    rows = [row[0].transpose(0, 1) for row in (query, key, value)]
-    kernels = kernels_for(*rows) if packed.longest <= _LONGEST_FOR_KERNEL else None
+    if window is not None and packed.longest <= window:
+        window = None
+    # Models that cut query, key and value from one tensor hand strided ones in.
+    rows = [row[0].transpose(0, 1).contiguous() for row in (query, key, value)]
+    is_for_kernel = packed.longest <= _LONGEST_FOR_KERNEL and window is None
+    kernels = kernels_for(*rows) if is_for_kernel else None
     if kernels is None:
-        sides = (packed, asks_source, sees_source)
-        return _in_blocks(query, key, value, *sides, scaling, dropout), None
+        return _in_blocks(query, key, value, packed, sides, scaling, dropout, window)
     starts = tuple(
         packed.source_starts if source else packed.target_starts
-        for source in (asks_source, sees_source)
+        for source in (sides.asks_source, sides.sees_source)
     )
     options = {
-        "causal": not sees_source,
+        "causal": not sides.sees_source,
         "scale": scaling,
         "dropout": dropout,
         "seed": int(torch.randint(2**31, ())) if dropout else 0,
     }
     output: Tensor = _Native.apply(*rows, kernels, starts, options)  # type: ignore[no-untyped-call]
-    return output[None], None
+    return output[None]
 
 
 class _Native(torch.autograd.Function):
@@ -95,20 +155,23 @@ def _in_blocks(
     key: Tensor,
     value: Tensor,
     packed: Packed,
-    asks_source: bool,
-    sees_source: bool,
+    sides: _Sides,
     scaling: float,
     dropout: float,
+    window: int | None,
 ) -> Tensor:
     """Attention bucket by bucket, each padded to its own longest sequence."""
     outputs = []
     for bucket in packed.buckets:
-        ask = _side(bucket, asks_source)
-        see = _side(bucket, sees_source)
+        ask = _side(bucket, sides.asks_source)
+        see = _side(bucket, sides.sees_source)
         q = _block(query, bucket.num, *ask)
         k = _block(key, bucket.num, *see)
         v = _block(value, bucket.num, *see)
-        hidden = bucket.source_is_pad if sees_source else bucket.is_future
+        hidden = bucket.source_is_pad if sides.sees_source else bucket.is_future
+        if window is not None:
+            places = torch.arange(bucket.source_length, device=hidden.device)
+            hidden = hidden | ((places[:, None] - places).abs() >= window)
         block = _attend(q, k, v, hidden, scaling, dropout)
         outputs.append(_Unpad.apply(block.transpose(1, 2).flatten(0, 1), ask[1]))  # type: ignore[no-untyped-call]
     num_filled = query.shape[2] - sum(len(output) for output in outputs)

@@ -123,7 +123,18 @@ def load_codec(folder: Path) -> TextCodec:
         codec = _marian_codec(folder, settings)
         if codec is not None:
             return codec
-    elif not any(
+    else:
+        require_tokenizer(folder)
+    return TransformersCodec(folder)
+
+
+def require_tokenizer(folder: Path) -> None:
+    """See that a folder holds a tokenizer; without, transformers makes an empty one up.
+
+    Raises:
+        ModelError: It holds none.
+    """
+    if not any(
         (folder / name).is_file() for name in (*TRANSFORMERS_FILES, "tokenizer_config.json")
     ):
         raise ModelError(
@@ -132,7 +143,6 @@ def load_codec(folder: Path) -> TextCodec:
             "Copy the tokenizer's files from the checkpoint that the model was made from, or "
             "save them there with tokenizer.save_pretrained(FOLDER).",
         )
-    return TransformersCodec(folder)
 
 
 class MarianCodec:

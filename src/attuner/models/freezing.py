@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from attuner.errors import ModelError
+from attuner.models.classifiers import is_on_top
 
 
 def freeze(model: nn.Module, parts: Sequence[str]) -> bool:
-    """Freeze parts of an encoder-decoder model.
+    """Freeze parts of an encoder-decoder model, or of a classifier, whose head always learns.
 
     Token embeddings belong to `embeddings` alone, whichever stack holds them.
 
@@ -26,6 +27,9 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> bool:
         ModelError: Nothing is left to train.
     """
     source: Any = model
+    if not source.config.is_encoder_decoder:
+        _freeze_classifier(source, parts)
+        return False
     stacks = {"encoder": source.get_encoder(), "decoder": source.get_decoder()}
     embeddings = {
         parameter
@@ -43,3 +47,11 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> bool:
             "Leave one of them out of model.freeze.",
         )
     return not source.get_output_embeddings().weight.requires_grad
+
+
+def _freeze_classifier(model: Any, parts: Sequence[str]) -> None:
+    embeddings = {*model.base_model.get_input_embeddings().parameters()}
+    for name, parameter in model.named_parameters():
+        part = "embeddings" if parameter in embeddings else "encoder"
+        if part in parts and not is_on_top(model, name):
+            parameter.requires_grad_(False)

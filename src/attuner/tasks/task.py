@@ -23,9 +23,11 @@ class Task(Protocol):
 
     Attributes:
         batches: How batches are made, in words: `packed`, or `padded` with the reason.
+        is_packed: Whether they have no padding.
     """
 
     batches: str
+    is_packed: bool
 
     def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hook what the task needs into the model, inside a `with` block."""

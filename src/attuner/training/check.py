@@ -15,12 +15,14 @@ from attuner.data.units import Example
 from attuner.errors import UsageError
 from attuner.models.codec import TextCodec
 from attuner.training.cost import Cost, measure_cost
-from attuner.training.data import prepare_data
-from attuner.training.events import Event, Listener, Progressed
+from attuner.training.events import Event, Listener
+from attuner.training.jobs import TASKS
+from attuner.training.jobs.text import TextJob
 from attuner.training.self_check import SelfChecked, check_origin
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
+    from attuner.training.label_check import CheckedLabels
     from attuner.training.setup import Origin
 
 _MOST_FOUND = 10
@@ -98,7 +100,7 @@ def check(
     find: str | None = None,
     model_output: bool = False,
     listener: Listener | None = None,
-) -> Checked:
+) -> Checked | CheckedLabels:
     """Read and prepare a recipe's data, look at them and at the checkpoint, measure a few updates.
 
     With `row` or `find` only those examples are looked at, which is quicker.
@@ -113,16 +115,25 @@ def check(
     Raises:
         UserError: The data or the model cannot be used, or there is no such example.
     """
-    from attuner.training.setup import find_origin, load_model, within_positions
+    job = TASKS[recipe.task.name](recipe, listener or _ignore)
+    checked: Checked | CheckedLabels = job.check(row=row, find=find, model_output=model_output)
+    return checked
 
-    emit = listener or _ignore
-    found = find_origin(recipe)
-    prepared = prepare_data(
-        recipe, progress=lambda done, total: emit(Progressed("reading", done, total))
-    )
-    origin = found or _learned_origin(recipe, prepared, emit)
-    recipe, lowered = within_positions(recipe, origin)
-    prepared = replace(prepared, notes=(*prepared.notes, *lowered))
+
+def check_text(job: TextJob, *, row: int | None, find: str | None, model_output: bool) -> Checked:
+    """The same for text → text; arguments as in `check`."""
+    job.find_model()
+    job.read()
+    with tempfile.TemporaryDirectory(prefix="attuner-") as name:
+        job.learn_vocabulary(Path(name) / "vocabulary")  # its files are not kept
+        return _checked(job, row, find, model_output)
+
+
+def _checked(job: TextJob, row: int | None, find: str | None, model_output: bool) -> Checked:
+    from attuner.training.setup import load_model
+
+    recipe, origin = job.recipe, job.origin
+    prepared = replace(job.prepared, notes=(*job.prepared.notes, *job.lowered))
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
         outputs = _outputs(recipe, origin, chosen) if model_output else []
@@ -147,25 +158,16 @@ def check(
     is_damaged = found_out is not None and bool(found_out.damage)
     return Checked(
         inspection,
-        None if is_damaged else measure_cost(recipe, origin, model, prepared, emit),
+        None if is_damaged else measure_cost(recipe, job, model, job.emit),
         _shown(recipe, codec, first, outputs),
         self_check=found_out,
         is_refused=is_damaged and recipe.model.self_check == "fail",
     )
 
 
-def to_json(checked: Checked) -> dict[str, Any]:
+def to_json(checked: Checked | CheckedLabels) -> dict[str, Any]:
     """The answer as plain values."""
     return asdict(checked)
-
-
-def _learned_origin(recipe: Recipe, prepared: Prepared, emit: Listener) -> Origin:
-    """The model with the very vocabulary that training would learn; its files are not kept."""
-    from attuner.training import vocabulary
-
-    with tempfile.TemporaryDirectory(prefix="attuner-") as name:
-        vocabulary.learn(recipe, prepared, Path(name), emit)
-        return vocabulary.load_origin(recipe, Path(name))
 
 
 Numbered = tuple[int, str, Example]
@@ -209,7 +211,7 @@ def _choose(
 def _shown(
     recipe: Recipe, codec: TextCodec, chosen: list[Numbered], outputs: list[str]
 ) -> tuple[Shown, ...]:
-    data, whole = recipe.data, recipe.task.whole_texts
+    data, whole = recipe.data, recipe.text_task.whole_texts
 
     def shown_lines(text: str, example: Example, side: str) -> tuple[ShownLine, ...]:
         languages = example.languages

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attuner.data.preparation import Prepared
 from attuner.kernels import describe
 from attuner.training.events import Event, Noted, Progressed, Stepped
 
@@ -17,17 +15,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attuner.data.batching import BatchPlan
-    from attuner.data.features import SequencePairs
-    from attuner.data.units import Example
-    from attuner.models.codec import TextCodec
+    from attuner.data.features import Features
     from attuner.recipe import Recipe
-    from attuner.tasks.translation import TranslationTask
-    from attuner.training.setup import Device, Origin
+    from attuner.tasks.task import Task
+    from attuner.training.jobs import Job
+    from attuner.training.setup import Device
 
 # The first update also allocates memory and fills caches: it is not timed.
 _UPDATES = 4
 _ENOUGH_SECONDS = 60.0
-_TRANSLATED = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Cost:
         measured_steps: Updates that were timed.
         seconds_a_step: Seconds of one update of usual size.
         training_seconds: Seconds in updates.
-        evaluation_seconds: Seconds for translating validation and test, before, while and after
+        evaluation_seconds: Seconds for scoring validation and test, before, while and after
             training.
         peak_memory_bytes: Most memory the process held while measuring; the accelerator's
             where there is one.
@@ -67,54 +63,41 @@ class Cost:
     notes: tuple[str, ...] = ()
 
 
-def measure_cost(
-    recipe: Recipe,
-    origin: Origin,
-    model: nn.Module,
-    prepared: Prepared,
-    emit: Callable[[Event], None],
-) -> Cost:
-    """Translate some examples and do a few updates as the run would do them.
+def measure_cost(recipe: Recipe, job: Job, model: nn.Module, emit: Callable[[Event], None]) -> Cost:
+    """Score some examples and do a few updates as the run would do them.
 
     Args:
         recipe: The recipe.
-        origin: Its tokens.
+        job: Its task, with the data read.
         model: Its model, whose weights are changed.
-        prepared: Its examples.
         emit: Is told of progress.
 
     Raises:
         UserError: There is nothing to train on.
     """
-    from attuner.tasks.translation import TranslationTask
     from attuner.training import setup
-    from attuner.training.parts import encode_parts
 
     notes: list[str] = []
     setup.set_seeds(recipe.training.seed)
-    features, _, _ = encode_parts(recipe, prepared, origin, emit)
-    notes += setup.choose_trained(recipe, model)
+    job.encode()
+    notes += job.choose_trained(model)
     device = setup.build_device(
         recipe,
         lambda event: notes.append(event.text) if isinstance(event, Noted) else None,
         model_type=str(model.config.model_type),  # type: ignore[union-attr]
     )
-    task = TranslationTask(
-        model,
-        label_smoothing=recipe.training.label_smoothing,
-        r_drop=recipe.training.r_drop,
-    )
+    task, features = job.build_task(model), job.features
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
     notes += setup.warmup_note(recipe, num_steps)
-    a_translation = _seconds_a_translation(recipe, model, origin.codec, prepared)
+    seconds_an_example = job.seconds_of_scoring(model, task)
     steps = _timed_steps(recipe, model, features, task, plan, device, num_steps, emit)
     seconds, tokens = sum(s for s, _ in steps), sum(t for _, t in steps)
-    mean_tokens = features.target.lengths.sum() / max(1, plan.num_updates(1))
+    mean_tokens = features.target_lengths.sum() / max(1, plan.num_updates(1))
     seconds_a_step = seconds / max(1, tokens) * float(mean_tokens)
     return Cost(
         num_steps=num_steps,
-        batch=setup.describe_batch(recipe),
+        batch=setup.describe_batch(recipe, job.unit),
         device=str(device.accelerator.device),
         precision=device.precision,
         kernels=describe(device.accelerator.device.type),
@@ -123,8 +106,8 @@ def measure_cost(
         measured_steps=len(steps),
         seconds_a_step=seconds_a_step,
         training_seconds=seconds_a_step * num_steps,
-        evaluation_seconds=a_translation
-        * _num_translations(recipe, prepared, num_steps, plan.num_epochs(num_steps)),
+        evaluation_seconds=seconds_an_example
+        * _num_scored(recipe, job, num_steps, plan.num_epochs(num_steps)),
         peak_memory_bytes=_peak_memory_bytes(device.accelerator.device.type),
         notes=tuple(notes),
     )
@@ -133,8 +116,8 @@ def measure_cost(
 def _timed_steps(
     recipe: Recipe,
     raw_model: nn.Module,
-    features: SequencePairs,
-    task: TranslationTask,
+    features: Features,
+    task: Task,
     plan: BatchPlan,
     device: Device,
     num_steps: int,
@@ -150,6 +133,7 @@ def _timed_steps(
         learning_rate=recipe.training.learning_rate,
         weight_decay=recipe.training.weight_decay,
         computes_in=device.computes_in,
+        layer_decay=recipe.training.layer_decay,
     )
     accelerator = device.accelerator
     model, prepared = setup.prepare(accelerator, raw_model, optimizer)
@@ -178,27 +162,8 @@ def _timed_steps(
     return steps[1:] or steps
 
 
-def _seconds_a_translation(
-    recipe: Recipe, model: nn.Module, codec: TextCodec, prepared: Prepared
-) -> float:
-    """Mean over some examples to be evaluated; the untuned model translates them."""
-    from attuner.evaluation.evaluate import generate
-    from attuner.training import setup
-    from attuner.training.scoring import build_translator
-
-    pool: Sequence[Example] = [*prepared.validation, *prepared.test]
-    chosen = pool[:: max(1, len(pool) // _TRANSLATED)][:_TRANSLATED]
-    if not chosen:
-        return 0.0
-    options = setup.generation_options(recipe)
-    translator = build_translator(model, codec, options)
-    began = time.perf_counter()
-    generate(translator, chosen, num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
-    return (time.perf_counter() - began) / len(chosen)
-
-
-def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int, num_epochs: float) -> int:
-    """Examples translated before training (all), while (validation) and after (the final ones)."""
+def _num_scored(recipe: Recipe, job: Job, num_steps: int, num_epochs: float) -> int:
+    """Examples scored before training (all), while (validation) and after (the final ones)."""
     options = recipe.training
     if options.evaluate == "none":
         evaluations = 0
@@ -206,7 +171,8 @@ def _num_translations(recipe: Recipe, prepared: Prepared, num_steps: int, num_ep
         evaluations = -(-num_steps // options.evaluate_every_steps)
     else:
         evaluations = -int(-num_epochs // 1)
-    validation, test = len(prepared.validation), len(prepared.test)
+    split = job.counts["split"]
+    validation, test = split["validation"], split["test"]
     return validation + test + evaluations * validation + (test or validation)
 
 

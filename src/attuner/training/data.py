@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from attuner.data.asked import recipe_options
 from attuner.data.preparation import Prepared, prepare
@@ -14,6 +15,7 @@ from attuner.data.units import Unit
 from attuner.recipe import Recipe, Source, Subset, TextToTextTask
 
 Progress = Callable[[int, int], None]
+Entry = TypeVar("Entry")
 
 # Units between two reports of progress.
 _STEP = 1000
@@ -35,11 +37,11 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
     data, split = recipe.data, recipe.data.split
     parts = {
         place: _units(recipe, place, sources, skipped, columns)
-        for place, sources in _sources_by_place(recipe).items()
+        for place, sources in sources_by_place(recipe).items()
     }
     train = parts["data.train"]
     prepared = prepare(
-        _watched(train, progress) if progress else train,
+        watched(train, progress) if progress else train,
         parts.get("data.validation"),
         parts.get("data.test"),
         by=split.by,
@@ -48,18 +50,18 @@ def prepare_data(recipe: Recipe, *, progress: Progress | None = None) -> Prepare
         train_size=split.train_size,
         seed=split.seed,
         duplicates=data.duplicates,
-        train_subset=_n_and_seed(data.train_subset),
-        evaluation_subset=_n_and_seed(data.evaluation_subset),
+        train_subset=n_and_seed(data.train_subset),
+        evaluation_subset=n_and_seed(data.evaluation_subset),
         mix=parts.get("data.mix.sources"),
         mix_share=data.mix.share if data.mix else 0.0,
         temperature=data.temperature,
-        whole_texts=recipe.task.whole_texts,
+        whole_texts=recipe.text_task.whole_texts,
         skipped=skipped,
     )
     return replace(prepared, notes=(*_column_notes(columns), *prepared.notes))
 
 
-def _sources_by_place(recipe: Recipe) -> dict[str, Sequence[Source]]:
+def sources_by_place(recipe: Recipe) -> dict[str, Sequence[Source]]:
     """All sources, by where the recipe names them."""
     data = recipe.data
     found = {
@@ -98,7 +100,7 @@ def _units(
     Where the task has no languages, those of files are not looked at, and units have none but that
     of the output: a codec is not told of any.
     """
-    task = recipe.task
+    task = recipe.text_task
     for index, source in enumerate(sources):
         own = source.target_language
         for target in task.targets if own is None else (own,):
@@ -122,7 +124,7 @@ def _read(
     columns_found: dict[str, str],
 ) -> Iterator[Unit]:
     """The units of a source in one target language."""
-    task = recipe.task
+    task = recipe.text_task
     has_several = len(task.targets) > 1
     return read_units(
         source.path,
@@ -148,16 +150,18 @@ def _read(
     )
 
 
-def _watched(units: Iterator[Unit], progress: Progress) -> Iterator[Unit]:
+def watched(entries: Iterator[Entry], progress: Progress) -> Iterator[Entry]:
+    """The entries; `progress` is told their number now and then, and at the end."""
     number = 0
-    for number, unit in enumerate(units, start=1):
+    for number, entry in enumerate(entries, start=1):
         if number % _STEP == 0:
             progress(number, 0)
-        yield unit
+        yield entry
     progress(number, 0)
 
 
-def _n_and_seed(subset: Subset | None) -> tuple[int, int] | None:
+def n_and_seed(subset: Subset | None) -> tuple[int, int] | None:
+    """A subset as the data room takes it."""
     return None if subset is None else (subset.n, subset.seed)
 
 
@@ -173,7 +177,7 @@ def data_files(recipe: Recipe) -> list[Path]:
 
 def all_sources(recipe: Recipe) -> list[Source]:
     """The sources of all parts, and those that are mixed in."""
-    return [source for sources in _sources_by_place(recipe).values() for source in sources]
+    return [source for sources in sources_by_place(recipe).values() for source in sources]
 
 
 def hub_data(recipe: Recipe) -> list[dict[str, str | None]]:

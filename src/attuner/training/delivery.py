@@ -76,7 +76,7 @@ def choose_weights(
         store.load_best(state)
 
 
-def write_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) -> None:
+def write_text_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) -> None:
     """Write the model folder, or that of an adapter for the model that the run began with."""
     from attuner.models.adapter_folder import save_adapter
     from attuner.models.adapters import merge_for_good
@@ -98,6 +98,6 @@ def write_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) 
     write_usage(
         origin.codec,
         folder,
-        whole_texts=recipe.task.whole_texts,
+        whole_texts=recipe.text_task.whole_texts,
         max_source_tokens=max_source_tokens(recipe),
     )

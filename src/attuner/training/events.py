@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attuner.evaluation.classification import LabelRow
+
+# Lower and upper bound by score.
+Intervals = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Planned:
     """The loop is about to start."""
 
     num_examples: int
-    num_target_tokens: int
+    num_tokens: int
     num_epochs: float
     num_steps: int
     batch: str  # such as "2048 target tokens" or "32 examples"
@@ -38,6 +45,7 @@ class Planned:
     batches: str  # "packed" or "padded", with the reason
     first_step: int = 0  # above 0 when a run is resumed
     num_trained: int | None = None  # parameters that are trained; None where not said
+    unit: str = "target tokens"  # what `num_tokens` counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ class Evaluated:
         scores: `loss` in nats a token, and metrics such as `bleu` and `chrf` (0 to 100).
         signatures: The settings behind each metric, and the `engine` that generated.
         train_loss: Mean training loss since the last evaluation; None before training.
+        intervals: 95 % intervals of scores, where the task has them; not while training.
     """
 
     when: str
@@ -127,6 +136,7 @@ class Evaluated:
     train_loss: float | None = None
     is_best: bool = False
     seconds: float = 0.0
+    intervals: Intervals = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +200,36 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Relabelled:
+    """What tuning changed in the labels, or ratings, of the final split.
+
+    Attributes:
+        rows: Some of the changed examples, those first that gained most.
+        num_examples: Examples.
+        num_changed: Examples that have another label than before.
+        num_better: Those of them that have become right, or are rated nearer to the truth.
+        num_worse: Those that have become wrong, or are rated further from it.
+        labels: Precision, recall and F1 of each label, after tuning; none of ratings.
+    """
+
+    rows: tuple[Comparison, ...]
+    num_examples: int
+    num_changed: int
+    num_better: int
+    num_worse: int
+    labels: tuple[LabelRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
-    """The run is over and its model folder is written."""
+    """The run is over and its model folder is written.
+
+    Attributes:
+        intervals: 95 % intervals of the scores, `before` and `after`, where the task has them.
+        last: Where the final split is validation: the last evaluation's scores, beside those of
+            the weights that were chosen on it.
+        usage: How the model is used: what to type, by where.
+    """
 
     folder: Path
     model_folder: Path
@@ -200,6 +238,34 @@ class Delivered:
     signatures: Mapping[str, str]
     split: str
     seconds: float
+    intervals: Mapping[str, Intervals] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation (of a sample, n - 1) of scores over seeds."""
+
+    mean: Mapping[str, float]
+    deviation: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsCompared:
+    """Runs with several seeds are over.
+
+    Attributes:
+        seeds: The seeds.
+        spreads: Scores over the seeds, by what they are of, in words.
+        metric: What was chosen by.
+        best: The seed whose model is delivered.
+    """
+
+    seeds: tuple[int, ...]
+    spreads: Mapping[str, Spread]
+    metric: str
+    best: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +286,9 @@ Event = (
     | Saved
     | Finished
     | Compared
+    | Relabelled
     | Delivered
+    | SeedsCompared
     | Noted
 )
 Listener = Callable[[Event], None]

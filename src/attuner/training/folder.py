@@ -5,7 +5,11 @@ recipe.yaml          the recipe as resolved
 manifest.json        versions, seeds, data fingerprints, machine
 metrics.jsonl        one line an event: updates, scores, the end
 translations.jsonl   test entries before and after, with their references
+predictions.jsonl    of a classifier: test examples before and after, with their labels
+labels.csv           of a classifier: precision, recall and F1 of each label
+confusion.png        of a classifier: which labels are taken for which
 curves.png           loss and scores over the run
+seeds.jsonl, seed-42/, ...  with several seeds: what each scored, and its run
 vocabulary/          the tokenizer, where it was learned from the data
 checkpoints/         what the run can be resumed from
 model/               what is delivered
@@ -55,6 +59,26 @@ class RunFolder:
         return self.path / "translations.jsonl"
 
     @property
+    def predictions(self) -> Path:
+        """Labels of test examples before and after."""
+        return self.path / "predictions.jsonl"
+
+    @property
+    def labels(self) -> Path:
+        """Precision, recall and F1 of each label."""
+        return self.path / "labels.csv"
+
+    @property
+    def confusion(self) -> Path:
+        """The plot of which labels are taken for which."""
+        return self.path / "confusion.png"
+
+    @property
+    def seeds(self) -> Path:
+        """Of a run with several seeds: what each that is over has scored."""
+        return self.path / "seeds.jsonl"
+
+    @property
     def curves(self) -> Path:
         """The plot."""
         return self.path / "curves.png"
@@ -81,8 +105,9 @@ class RunFolder:
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether there is anything to resume from."""
-        return any(self.checkpoints.glob("step-*/state.json"))
+        """Whether there is anything to resume from; of several seeds, in any of them."""
+        places = ("checkpoints/step-*/state.json", "seed-*/checkpoints/step-*/state.json")
+        return self.seeds.is_file() or any(any(self.path.glob(place)) for place in places)
 
     def append(self, event: Event) -> None:
         """Write an event as a line of `metrics.jsonl`."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from attuner.training.averaging import Ema
 
 # Scores of which less is better.
-FALLING = frozenset({"loss", "ter"})
+FALLING = frozenset({"loss", "ter", "mae"})
 # Nats a target token beyond which a loss has exploded: guessing among a million words takes 14.
 EXPLODED = 100.0
 _MOST_NAMED = 10
@@ -291,7 +291,7 @@ def _set_learning_rate(optimizer: AcceleratedOptimizer, step: int, settings: Set
         schedule=settings.schedule,
     )
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
     return rate
 
 

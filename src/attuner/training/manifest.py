@@ -20,7 +20,7 @@ from attuner.training.folder import RunFolder
 
 _LIBRARIES = (
     "attuner", "torch", "transformers", "accelerate", "datasets", "ctranslate2",
-    "sentencepiece", "sacrebleu", "peft", "translate-toolkit",
+    "sentencepiece", "sacrebleu", "scikit-learn", "peft", "translate-toolkit",
 )  # fmt: skip
 _MOST_LISTED = 5
 

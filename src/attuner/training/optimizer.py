@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import nn
 
@@ -14,24 +16,56 @@ def build_optimizer(
     learning_rate: float,
     weight_decay: float,
     computes_in: torch.dtype | None = None,
+    layer_decay: float = 1.0,
 ) -> AdamW:
     """AdamW for all trained parameters; biases and norms (one dimension) are not decayed.
+
+    A group's learning rate is the run's times its `rate_factor`.
 
     Args:
         model: Its weights are fp32.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
         computes_in: Type of the copies that forward and backward use; see `AdamW`.
+        layer_decay: Factor of the learning rate from each layer to the one below it (Howard and
+            Ruder 2018, equation 2 and what follows); the head has the whole rate.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    found: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, weight_decay): [], (1.0, 0.0): []}
+    top = max(layer_of(name) or 0 for name, _ in model.named_parameters()) + 1
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            layer = layer_of(name)
+            factor = 1.0 if layer is None else layer_decay ** (top - layer)
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            found.setdefault((factor, decay), []).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+        for (factor, decay), parameters in found.items()
+        if parameters
     ]
     return AdamW(groups, learning_rate=learning_rate, computes_in=computes_in, frozen=frozen)
+
+
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+def layer_of(name: str) -> int | None:
+    """The layer of a weight, from 1, by its name; 0 for embeddings, None for what is on top.
+
+    >>> [layer_of(name) for name in ("bert.embeddings.word_embeddings.weight",
+    ...     "bert.encoder.layer.3.output.dense.bias", "transformer.h.0.ln_1.weight",
+    ...     "bert.pooler.dense.weight", "classifier.weight")]
+    [0, 4, 1, None, None]
+    """
+    found = _LAYER.search(name)
+    if found:
+        return int(found.group(1)) + 1
+    return 0 if _EMBEDDING.search(name) else None
+
+
+# Embeddings of tokens, positions and types, and their norms: what lies below the first layer.
+_EMBEDDING = re.compile(r"(?:^|\.)(?:\w*embed\w*|w[tp]e|shared)(?:\.|$)")
 
 
 def learning_rate_at(

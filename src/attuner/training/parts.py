@@ -13,7 +13,8 @@ from attuner.training.events import Event, Progressed
 from attuner.training.scoring import Part
 
 if TYPE_CHECKING:
-    from attuner.data.features import Ints, SequencePairs
+    from attuner.data.features import Features, Ints, SequencePairs
+    from attuner.data.labelled import LabelledExample
     from attuner.data.units import Example
     from attuner.recipe import Recipe
     from attuner.tasks.translation import Encoded
@@ -108,7 +109,7 @@ def _pairs_by_languages(
 def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: int) -> DataError:
     """The error where encoding left nothing of a part."""
     data = recipe.data
-    unpaired = 0 if recipe.task.whole_texts else num_unpaired(examples)
+    unpaired = 0 if recipe.text_task.whole_texts else num_unpaired(examples)
     reasons = []
     if unpaired:
         reasons.append(f"sides with different numbers of lines {unpaired:,}")
@@ -129,7 +130,9 @@ def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: 
     )
 
 
-def addresses(examples: Sequence[Example], features: SequencePairs, rows: Ints) -> list[str]:
+def addresses(
+    examples: Sequence[Example] | Sequence[LabelledExample], features: Features, rows: Ints
+) -> list[str]:
     """Where the examples behind rows of features come from, each once: `a.po:42`."""
     return list(dict.fromkeys(str(examples[index].address) for index in features.example[rows]))
 
@@ -149,7 +152,7 @@ def notes(
         f"data.max_source_tokens={data.max_source_tokens}, "
         f"data.max_target_tokens={data.max_target_tokens}"
     )
-    unit = "texts" if recipe.task.whole_texts else "lines"
+    unit = "texts" if recipe.text_task.whole_texts else "lines"
     done = {
         "cut": f"{unit.capitalize()} cut", "too long": f"Pairs of {unit} left out as too long"
     }  # fmt: skip
@@ -158,11 +161,11 @@ def notes(
         for what, found in counts.items()
         if found
     ]
-    ignored = _ignored_choices(recipe, has_validation)
+    ignored = ignored_choices(recipe, has_validation)
     return [*lines, ignored] if ignored else lines
 
 
-def _ignored_choices(recipe: Recipe, has_validation: bool) -> str:
+def ignored_choices(recipe: Recipe, has_validation: bool) -> str:
     """A line on options that have no effect because nothing is validated; "" where all have."""
     options = recipe.training
     if has_validation and options.evaluate != "none":

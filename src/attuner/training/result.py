@@ -23,6 +23,10 @@ class Run:
         counts: Numbers of entries: `read`, `skipped`, `split`; of lines: `cut` at the token limits
             by part and side and, with `data.too_long=skip`, `too long`.
         epochs: Validation scores over the run, first the untuned model's.
+        intervals: 95 % intervals of the scores, `before` and `after`, where the task has them.
+        usage: How the model is used: what to type, by where.
+        spreads: With several seeds: `mean` and `deviation` of each score over them, by what they
+            are of, such as `test`.
     """
 
     folder: Path
@@ -34,6 +38,15 @@ class Run:
     seconds: float
     counts: Mapping[str, Mapping[str, int]]
     epochs: Sequence[Mapping[str, Any]] = field(default=())
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    usage: Mapping[str, str] = field(default_factory=dict)
+    spreads: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """Validation scores of the last evaluation while training; empty where there was none."""
+        found = [e["scores"] for e in self.epochs if e["when"] in ("epoch", "steps")]
+        return found[-1] if found else {}
 
     @property
     def scores(self) -> Mapping[str, Mapping[str, float]]:

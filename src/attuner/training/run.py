@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.errors import RunError, StoppedError
 from attuner.kernels import describe
-from attuner.training import parts, setup, vocabulary
+from attuner.training import setup
 from attuner.training.averaging import Ema
-from attuner.training.changes import Change
-from attuner.training.delivery import choose_weights, write_model
+from attuner.training.changes import Change, find_changes
+from attuner.training.delivery import choose_weights
 from attuner.training.disk import require_space
 from attuner.training.events import (
     BadLoss,
-    DataPrepared,
     Delivered,
     Evaluated,
     Event,
@@ -26,7 +25,6 @@ from attuner.training.events import (
     Listener,
     Noted,
     Planned,
-    Progressed,
     Split,
     Stepped,
 )
@@ -37,6 +35,8 @@ from attuner.training.folder import (
     remove_unless_resumable,
     write_text,
 )
+from attuner.training.hooks import TaskHooks
+from attuner.training.jobs import TASKS, InTraining
 from attuner.training.loop import DivergedError, LoopState, train_loop
 from attuner.training.manifest import (
     build_manifest,
@@ -56,11 +56,11 @@ from attuner.training.resuming import (
     running,
 )
 from attuner.training.scorer import Scorer, Scores
+from attuner.training.seeds import train_seeds
 from attuner.training.stopping import StopRequests, save_and_leave
 from attuner.training.store import CheckpointStore, diverged_in
 
 if TYPE_CHECKING:
-    from attuner.data.preparation import Prepared
     from attuner.recipe import Recipe
 
 
@@ -83,7 +83,9 @@ def train(recipe: Recipe, *, listeners: Sequence[Listener] = ()) -> Run:
     try:
         with running(folder) as requests:
             write_text(folder.recipe, dump_recipe(recipe))
-            return _Job(recipe, folder, listeners, requests).run(resumes=False)
+            if recipe.training.seeds > 1:
+                return _train_seeds(recipe, folder, listeners)
+            return _Running(recipe, folder, listeners, requests).run(resumes=False)
     except BaseException:
         remove_unless_resumable(folder, made)
         raise
@@ -115,7 +117,13 @@ def resume(
     folder = RunFolder(Path(path))
     wanted = recipe_of(folder, recipe)
     with running(folder) as requests:
-        job = _Job(wanted, folder, listeners, requests)
+        if wanted.training.seeds > 1:
+            _require_same_recipe(folder, wanted)
+            for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
+                own = RunFolder(manifest.parent)
+                require_same_data(own, lambda: data_files(wanted), hub_data(wanted))
+            return _train_seeds(wanted, folder, listeners)
+        job = _Running(wanted, folder, listeners, requests)
         if not folder.has_checkpoint:
             require_restartable(folder)
             folder.clear()
@@ -147,11 +155,42 @@ def begin_or_resume(
     return resume(folder, recipe, inexact=inexact, listeners=listeners)
 
 
+def _train_seeds(recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener]) -> Run:
+    try:
+        return train_seeds(
+            recipe,
+            folder,
+            listeners,
+            train=lambda one, told: train(one, listeners=told),
+            resume=lambda path, told: resume(path, listeners=told),
+        )
+    except StoppedError as error:  # which names the seed's own folder
+        happened = str(error).splitlines()[0]
+        go_on = f"Go on with: attuner train --resume {folder.path}"
+        raise StoppedError(f"{happened}\n{go_on}", error.exit_code) from error
+
+
+def _require_same_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuse to go on with several seeds by another recipe: those that are over are of the first.
+
+    Raises:
+        RunError: The recipes differ.
+    """
+    changes = find_changes(recipe_of(folder, None), recipe)
+    if changes:
+        raise RunError(
+            f"{folder.path} trains several seeds by another recipe: "
+            f"{', '.join(change.option for change in changes)} differ.",
+            "All seeds of a run have one recipe.",
+            "Resume it without changes, or start a new run: output.name=...",
+        )
+
+
 # What belongs into `metrics.jsonl`.
 _KEPT = (Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
 
 
-class _Job:
+class _Running:
     """The state of a run while it runs."""
 
     def __init__(
@@ -166,6 +205,7 @@ class _Job:
         self.listeners = listeners
         self.requests = requests
         self.changes: Sequence[Change] = ()
+        self.job = TASKS[recipe.task.name](recipe, self.emit)
 
     def emit(self, event: Event) -> None:
         """Tell the listeners, and keep what `metrics.jsonl` is for."""
@@ -178,24 +218,16 @@ class _Job:
                 listener(Noted(text))
 
     def run(self, *, resumes: bool) -> Run:
-        from attuner.evaluation.evaluate import require_metrics
-
         began = time.perf_counter()
-        require_metrics(self.recipe.task.metrics)
         setup.set_seeds(self.recipe.training.seed)
-        found = setup.find_origin(self.recipe)
+        self.job.find_model(self.folder.vocabulary if resumes else None)
         if resumes:
-            if found is None:
-                found = vocabulary.load_origin(self.recipe, self.folder.vocabulary)
-            require_same_model(self.folder, found.model_folder)
-        prepared = self._read()
-        self.origin = found or self._learn_vocabulary(prepared)
-        self.recipe, lowered = setup.within_positions(self.recipe, self.origin)
-        for line in lowered:
-            self.emit(Noted(line))
-        self._load(prepared)
+            require_same_model(self.folder, self.job.model_folder)
+        self.emit(self.job.read())
+        self.job.learn_vocabulary(self.folder.vocabulary)
+        self._load()
         if not resumes:
-            self._check_checkpoint(prepared)
+            self.job.check_model(self.raw_model)
         self._build()
         manifest = self._manifest()
         if resumes:
@@ -205,7 +237,7 @@ class _Job:
         else:
             write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
             require_space(self.folder.path, self._needed_bytes())
-        with self.scorer.hooked():
+        with self.hooks:
             self.scorer.before()
             state = self._loop(resumes)
             epoch = self.plan.num_epochs(state.step)
@@ -213,32 +245,12 @@ class _Job:
                 self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
             )
             self.scorer.after(state.step, epoch)
-        counts = {**prepared.counts, **self.line_counts}
-        return self._deliver(counts, time.perf_counter() - began)
+        return self._deliver(time.perf_counter() - began)
 
-    def _read(self) -> Prepared:
-        from attuner.training.data import prepare_data
-
-        prepared = prepare_data(
-            self.recipe, progress=lambda done, total: self.emit(Progressed("reading", done, total))
-        )
-        self.emit(DataPrepared(prepared.counts, prepared.notes))
-        return prepared
-
-    def _learn_vocabulary(self, prepared: Prepared) -> setup.Origin:
-        with new_folder(self.folder.vocabulary) as partial:
-            vocabulary.learn(self.recipe, prepared, partial, self.emit)
-        return vocabulary.load_origin(self.recipe, self.folder.vocabulary)
-
-    def _load(self, prepared: Prepared) -> None:
+    def _load(self) -> None:
         """Features, device, and the checkpoint as it is."""
-        self.features, self.parts, self.line_counts = parts.encode_parts(
-            self.recipe, prepared, self.origin, self.emit
-        )
-        self.name_rows = partial(parts.addresses, prepared.train, self.features)
-        for note in parts.notes(self.recipe, self.line_counts, "validation" in self.parts):
-            self.emit(Noted(note))
-        model = setup.load_model(self.recipe, self.origin)
+        self.job.encode()
+        model = self.job.load_model()
         family = str(model.config.model_type)  # type: ignore[union-attr]
         self.device = setup.build_device(self.recipe, self.emit, model_type=family)
         self.accelerator = self.device.accelerator
@@ -246,22 +258,20 @@ class _Job:
 
     def _build(self) -> None:
         """What is trained of the model, plan, optimizer, scorer."""
-        from attuner.tasks.translation import TranslationTask
-        from attuner.training.optimizer import build_optimizer, keep_pad_row_zero
+        from attuner.training.optimizer import build_optimizer
 
-        options, device = self.recipe.training, self.device
-        for note in setup.choose_trained(self.recipe, self.raw_model):
+        options, device, job = self.recipe.training, self.device, self.job
+        for note in job.choose_trained(self.raw_model):
             self.emit(Noted(note))
-        self.task = TranslationTask(
-            self.raw_model, label_smoothing=options.label_smoothing, r_drop=options.r_drop
-        )
-        self.plan = setup.build_plan(self.recipe, self.features, is_packed=self.task.is_packed)
-        keep_pad_row_zero(self.raw_model)
+        self.task = job.build_task(self.raw_model)
+        self.hooks = TaskHooks(self.task, self.raw_model)
+        self.plan = setup.build_plan(self.recipe, job.features, is_packed=self.task.is_packed)
         optimizer = build_optimizer(
             self.raw_model,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
             computes_in=device.computes_in,
+            layer_decay=options.layer_decay,
         )
         self.model, self.optimizer = setup.prepare(self.accelerator, self.raw_model, optimizer)
         self.ema = Ema(self.raw_model, options.ema.decay) if options.ema else None
@@ -275,46 +285,31 @@ class _Job:
             manifest=self.folder.manifest,
             emit=self.emit,
         )
-        self.scorer = Scorer(
+        trained = InTraining(
             self.model,
             self.raw_model,
             self.task,
-            self.origin.codec,
-            self.parts,
-            setup.generation_options(self.recipe),
+            self.hooks,
             device=self.accelerator.device,
             computing=optimizer.computing if device.computes_in else self.accelerator.autocast,
-            batch_examples=self.recipe.generation.batch_examples,
-            translations=self.folder.translations,
-            emit=self.emit,
         )
-
-    def _check_checkpoint(self, prepared: Prepared) -> None:
-        """Look whether the checkpoint is sound, and stop where the recipe says so."""
-        from attuner.training.self_check import check_origin
-
-        evaluated = [part.features for part in self.parts.values()]
-        checked = check_origin(
-            self.recipe, self.origin, self.raw_model, prepared, [self.features, *evaluated]
+        self.scorer = Scorer(
+            job.build_judge(trained, self.folder),
+            job.parts,
+            job.predictions_file(self.folder),
+            self.emit,
         )
-        if checked is None:
-            return
-        if self.recipe.model.self_check == "fail":
-            checked.require_sound()
-        for line in checked.lines:
-            self.emit(Noted(line))
 
     def _manifest(self) -> dict[str, Any]:
         import torch
 
         from attuner.training.data import data_files, hub_data
 
-        features = {name: part.features for name, part in self.parts.items()}
         return build_manifest(
             data_files=data_files(self.recipe),
             hub_data=hub_data(self.recipe),
-            model=self.origin.name,
-            model_folder=self.origin.model_folder,
+            model=self.job.model_name,
+            model_folder=self.job.model_folder,
             seeds={"training": self.recipe.training.seed, "split": self.recipe.data.split.seed},
             device=device_name(self.accelerator.device),
             precision=self.device.precision,
@@ -322,8 +317,7 @@ class _Job:
             num_threads=torch.get_num_threads(),
             recipe=self.recipe.model_dump(mode="json"),
             features={
-                name: features_fingerprint(value)
-                for name, value in {"train": self.features, **features}.items()
+                name: features_fingerprint(value) for name, value in self.job.all_features().items()
             },
         )
 
@@ -347,11 +341,12 @@ class _Job:
             self.emit(Noted(note))
         self.emit(
             Planned(
-                num_examples=len(self.features),
-                num_target_tokens=len(self.features.target.values),
+                num_examples=len(self.job.features),
+                num_tokens=int(self.job.features.sizes.sum()),
+                unit=self.job.unit,
                 num_epochs=self.plan.num_epochs(num_steps),
                 num_steps=num_steps,
-                batch=setup.describe_batch(self.recipe),
+                batch=setup.describe_batch(self.recipe, self.job.unit),
                 accumulation=options.accumulation,
                 num_parameters=setup.num_parameters(self.raw_model),
                 num_trained=setup.num_parameters(self.raw_model, trained_only=True),
@@ -368,15 +363,15 @@ class _Job:
             self.plan,
             self.accelerator,
             collate=setup.collate_training(
-                self.recipe, self.task, self.features, self.accelerator.device
+                self.recipe, self.task, self.job.features, self.accelerator.device
             ),
             loss=self.task.loss,
             evaluate=self._validate,
             save=self._save,
-            settings=setup.loop_settings(self.recipe, num_steps, "validation" in self.parts),
+            settings=setup.loop_settings(self.recipe, num_steps, "validation" in self.job.parts),
             ema=self.ema,
             state=state,
-            name=self.name_rows,
+            name=self.job.addresses,
             should_stop=lambda: self.requests.is_asked,
         )
         with self.requests.deferred():
@@ -398,31 +393,37 @@ class _Job:
         with self.ema.in_use() if self.ema else nullcontext():
             return self.scorer.now("validation")
 
-    def _deliver(self, counts: Mapping[str, Mapping[str, int]], seconds: float) -> Run:
+    def _deliver(self, seconds: float) -> Run:
         from attuner.evaluation.report import plot_curves
 
         with new_folder(self.folder.model) as partial:
-            write_model(self.recipe, self.raw_model, self.origin, partial)
+            self.job.write_model(self.raw_model, partial)
         events = self.folder.events()
         plot_curves(events, self.folder.curves, title=self.folder.path.name)
         split = self.scorer.final
         scored = [event for event in events if event["event"] == "evaluated"]
         final = {event["when"]: event for event in scored if event["split"] == split}
+        before, after = (final.get(when, {}) for when in ("before", "after"))
         run = Run(
             folder=self.folder.path,
             model_folder=self.folder.model,
-            before=final.get("before", {}).get("scores", {}),
-            after=final.get("after", {}).get("scores", {}),
-            signatures=final.get("after", {}).get("signatures", {}),
+            before=before.get("scores", {}),
+            after=after.get("scores", {}),
+            signatures=after.get("signatures", {}),
             split=split,
             seconds=seconds,
-            counts=counts,
+            counts=self.job.counts,
             epochs=[event for event in scored if event["split"] == "validation"],
+            intervals={w: final.get(w, {}).get("intervals", {}) for w in ("before", "after")},
+            usage=self.job.usage(self.folder.model),
         )
         self.emit(
             Delivered(
                 run.folder, run.model_folder, run.before, run.after, run.signatures,
                 run.split, run.seconds,
+                intervals=run.intervals,
+                last=run.last if split == "validation" else {},
+                usage=run.usage,
             )
         )  # fmt: skip
         return run

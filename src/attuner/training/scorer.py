@@ -1,184 +1,121 @@
-"""Scores of a run's validation and test examples, and its translations before and after."""
+"""Scores of a run's validation and test examples, and its predictions before and after."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from attuner.data.splitting import normalised
-from attuner.training.events import Compared, Comparison, Evaluated, Event, Progressed
+from attuner.training.events import Evaluated, Event, Intervals
 from attuner.training.folder import write_lines
-from attuner.training.scoring import (
-    GenerationOptions,
-    Part,
-    generated_scores,
-    token_loss,
-    with_loss,
-)
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from attuner.evaluation.evaluate import Evaluation
-    from attuner.models.codec import TextCodec
-    from attuner.tasks.task import Task
 
 Scores = tuple[Mapping[str, float], Mapping[str, str]]
 
-_SHOWN = 8
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model made of the examples of a part, and how good it is.
+
+    Attributes:
+        scores: `loss`, and the task's metrics.
+        signatures: The settings behind them.
+        predictions: One for each example, as JSON holds it.
+        intervals: 95 % intervals of scores, where the task has them.
+    """
+
+    scores: Mapping[str, float]
+    signatures: Mapping[str, str]
+    predictions: Sequence[Any]
+    intervals: Intervals = field(default_factory=dict)
+
+
+class Judge(Protocol):
+    """What a task knows of scores."""
+
+    def score(self, part: str, *, in_full: bool) -> Scored:
+        """Score a part with the weights of just now; `in_full` with intervals, where they cost."""
+        ...
+
+    def settle(self) -> None:
+        """Choose on validation what is delivered beside the weights."""
+        ...
+
+    def rows(
+        self, part: str, before: Sequence[Any], after: Sequence[Any] | None
+    ) -> Iterable[Mapping[str, Any]]:
+        """The lines of a part's file of predictions."""
+        ...
+
+    def compared(self, part: str, before: Sequence[Any], after: Sequence[Any]) -> Iterable[Event]:
+        """What tuning changed."""
+        ...
 
 
 class Scorer:
     """Scores the model of a run, whatever weights it has just now.
 
     Args:
-        model: As it is trained, wrapped.
-        raw_model: The bare one, which generates.
-        task: Collate and loss.
-        codec: The tokens.
-        parts: What is scored, by name.
-        options: How to generate.
-        device: Where the model is.
-        computing: Makes the block that a forward of the token loss runs in.
-        batch_examples: Rows in one forward of the token loss.
-        translations: The file that the final part's translations are kept in.
-        emit: Is told of progress and results.
+        judge: Scores one part.
+        parts: The names of those that there are.
+        predictions: The file that the final part's predictions are kept in.
+        emit: Is told of results.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        raw_model: nn.Module,
-        task: Task,
-        codec: TextCodec,
-        parts: Mapping[str, Part],
-        options: GenerationOptions,
-        *,
-        device: torch.device,
-        computing: Callable[[], AbstractContextManager[None]],
-        batch_examples: int,
-        translations: Path,
-        emit: Callable[[Event], None],
+        self, judge: Judge, parts: Sequence[str], predictions: Path, emit: Callable[[Event], None]
     ) -> None:
-        self._model = model
-        self._raw_model = raw_model
-        self._task = task
-        self._codec = codec
+        self._judge = judge
         self._parts = parts
-        self._options = options
-        self._device = device
-        self._computing = computing
-        self._batch_examples = batch_examples
-        self._translations = translations
+        self._predictions = predictions
         self._emit = emit
-        self._hooks = ExitStack()
 
     @property
     def final(self) -> str:
         """The part that the final scores are on: test, else validation, else none."""
         return next((name for name in ("test", "validation") if name in self._parts), "")
 
-    @contextmanager
-    def hooked(self) -> Iterator[None]:
-        """Keep the task's hooks in the model, except while it generates."""
-        with self._hooks:
-            self._hook()
-            yield
-
     def before(self) -> None:
-        """Score the untuned model on all parts, and keep its translations of the final one."""
-        if self._translations.is_file():  # a resumed run knows them
+        """Score the untuned model on all parts, and keep its predictions of the final one."""
+        if self._predictions.is_file():  # a resumed run knows them
             return
-        predictions: Sequence[str] = ()
+        predictions: Sequence[Any] = ()
         for name in self._parts:
-            (scores, signatures), predictions = self._score(name)
-            self._emit(Evaluated("before", name, 0, 0.0, scores, signatures))
-        if predictions:  # of the last part, which is the final one
-            self._keep(predictions, None)
+            found = self._score(name, in_full=True)
+            self._emit_scores("before", name, 0, 0.0, found)
+            if name == self.final:
+                predictions = found.predictions
+        if predictions:
+            write_lines(self._predictions, self._judge.rows(self.final, predictions, None))
 
     def now(self, name: str) -> Scores:
         """Scores of a part, and their signatures."""
-        return self._score(name)[0]
+        found = self._score(name, in_full=False)
+        return found.scores, found.signatures
 
     def after(self, step: int, epoch: float) -> None:
         """Score the delivered weights on the final part, and show what changed."""
+        self._judge.settle()
         if not self.final:
             return
-        (scores, signatures), predictions = self._score(self.final)
-        self._emit(Evaluated("after", self.final, step, epoch, scores, signatures))
-        lines = self._translations.read_text(encoding="utf-8").splitlines()
+        found = self._score(self.final, in_full=True)
+        self._emit_scores("after", self.final, step, epoch, found)
+        lines = self._predictions.read_text(encoding="utf-8").splitlines()
         untuned = [json.loads(line)["before"] for line in lines]
-        self._keep(untuned, predictions)
-        self._emit(self._compared(untuned, predictions))
+        write_lines(self._predictions, self._judge.rows(self.final, untuned, found.predictions))
+        for event in self._judge.compared(self.final, untuned, found.predictions):
+            self._emit(event)
 
-    def _score(self, name: str) -> tuple[Scores, Sequence[str]]:
-        """Scores of a part, and its translations; random states are left as they were."""
+    def _emit_scores(self, when: str, name: str, step: int, epoch: float, found: Scored) -> None:
+        scores, signatures = found.scores, found.signatures
+        self._emit(
+            Evaluated(when, name, step, epoch, scores, signatures, intervals=found.intervals)
+        )
+
+    def _score(self, name: str, *, in_full: bool) -> Scored:
+        """Scores of a part; random states are left as they were."""
         import torch
 
-        part = self._parts[name]
         with torch.random.fork_rng(enabled=True):
-            loss = token_loss(
-                self._model,
-                self._task,
-                part.features,
-                self._device,
-                batch_examples=self._batch_examples,
-                computing=self._computing,
-            )
-            found = self._generate(name)
-        signatures = {**found.signatures, "engine": found.engine}
-        return (with_loss(found.scores, loss), signatures), found.predictions
-
-    def _generate(self, name: str) -> Evaluation:
-        self._hooks.close()
-        try:
-            return generated_scores(
-                self._raw_model,
-                self._codec,
-                self._parts[name].examples,
-                self._options,
-                progress=lambda done, total: self._emit(Progressed(f"scoring {name}", done, total)),
-            )
-        finally:
-            self._hook()
-
-    def _hook(self) -> None:
-        self._hooks.enter_context(self._task.prepared(self._raw_model))
-
-    def _keep(self, before: Sequence[str], after: Sequence[str] | None) -> None:
-        rows = [
-            {
-                "source": example.source,
-                "references": list(example.references),
-                "before": before[index],
-                "after": after[index] if after else None,
-                "address": str(example.address),
-            }
-            for index, example in enumerate(self._parts[self.final].examples)
-        ]
-        write_lines(self._translations, rows)
-
-    def _compared(self, before: Sequence[str], after: Sequence[str]) -> Compared:
-        """What changed: those entries first that came most nearer to their reference."""
-        from attuner.evaluation.report import sentence_gains
-
-        examples = self._parts[self.final].examples
-        gains = sentence_gains(before, after, [example.references for example in examples])
-        nearer = sorted((i for i, gain in enumerate(gains) if gain > 0), key=lambda i: -gains[i])
-        shown: dict[str, int] = {}
-        for i in nearer:  # "Open..." and "Open…" once
-            shown.setdefault(normalised(examples[i].source), i)
-        return Compared(
-            rows=tuple(
-                Comparison(examples[i].source, before[i], after[i], examples[i].references[0])
-                for i in list(shown.values())[:_SHOWN]
-            ),
-            num_examples=len(gains),
-            num_changed=sum(old != new for old, new in zip(before, after, strict=True)),
-            num_nearer=len(nearer),
-            num_further=sum(gain < 0 for gain in gains),
-        )
+            return self._judge.score(name, in_full=in_full)

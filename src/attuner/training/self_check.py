@@ -152,7 +152,7 @@ def check_origin(
     """The self-check that a recipe asks for; None where it wants none or has random weights."""
     if origin.model_folder is None or recipe.model.self_check == "skip":
         return None
-    source, target = recipe.task.told_languages
+    source, target = recipe.text_task.told_languages
     told = [example for example in prepared.train if example.languages[1] in (None, target)]
     examples = told[:: max(1, len(told) // (2 * _MOST_PAIRS))]
     pairs = training_pairs(examples, whole_texts=prepared.whole_texts)

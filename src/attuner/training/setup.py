@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attuner.data.batching import BatchPlan
-    from attuner.data.features import Ints, SequencePairs
+    from attuner.data.features import Features, Ints
     from attuner.recipe import Recipe
     from attuner.tasks.task import Batch, Task
 
@@ -155,7 +155,7 @@ def within_positions(recipe: Recipe, origin: Origin) -> tuple[Recipe, list[str]]
 
 def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
     """The folder's tokens, set to the task's languages (the first target's) and prefix."""
-    task = recipe.task
+    task = recipe.text_task
     codec = load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
     require_told_apart(recipe, codec)
     return codec
@@ -177,8 +177,15 @@ def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
     return model
 
 
-def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:
+def choose_trained(
+    recipe: Recipe, model: nn.Module, *, whole: Callable[[str], bool] = lambda name: False
+) -> list[str]:
     """Put the recipe's adapter on, or freeze parts; returns lines that say what is trained.
+
+    Args:
+        recipe: The recipe.
+        model: The bare model.
+        whole: Says by its name which weight is trained beside an adapter, such as a new head.
 
     Raises:
         ModelError: See `models.adapters`, `models.freezing`, `models.recomputing`, `models.r_drop`.
@@ -188,7 +195,7 @@ def choose_trained(recipe: Recipe, model: nn.Module) -> list[str]:
         from attuner.models.adapters import add_adapter
 
         settings = options.adapter.model_dump(exclude={"save"})
-        names = add_adapter(model, **settings, seed=recipe.training.seed)
+        names = add_adapter(model, **settings, whole=whole, seed=recipe.training.seed)
         lines.append(f"Adapter ({options.adapter.kind}) on {', '.join(names)}.")
     if options.freeze:
         from attuner.models.freezing import freeze
@@ -279,7 +286,7 @@ def prepare(
     return prepared
 
 
-def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> BatchPlan:
+def build_plan(recipe: Recipe, features: Features, *, is_packed: bool) -> BatchPlan:
     """The order of updates that the recipe asks for."""
     from attuner.data.batching import BatchPlan
 
@@ -288,8 +295,9 @@ def build_plan(recipe: Recipe, features: SequencePairs, *, is_packed: bool) -> B
     if tokens is None and options.batch_examples is None:
         tokens = DEFAULT_BATCH_TOKENS
     return BatchPlan(
-        features.target.lengths,
-        features.source.lengths,
+        features.target_lengths,
+        features.source_lengths,
+        budget=features.sizes,
         weights=None if (features.weight == 1).all() else features.weight,
         batch_tokens=tokens,
         batch_examples=options.batch_examples,
@@ -311,18 +319,18 @@ def warmup_note(recipe: Recipe, num_steps: int) -> list[str]:
 
 
 def collate_training(
-    recipe: Recipe, task: Task, features: SequencePairs, device: torch.device
+    recipe: Recipe, task: Task, features: Features, device: torch.device
 ) -> Callable[[Ints], Batch]:
     """Rows of a micro-batch → tensors; R-Drop has each row twice, one after the other."""
     copies = 2 if recipe.training.r_drop else 1
     return lambda rows: task.collate(features, rows.repeat(copies), device)
 
 
-def describe_batch(recipe: Recipe) -> str:
-    """The size of an update in words."""
+def describe_batch(recipe: Recipe, unit: str) -> str:
+    """The size of an update in words; `unit` is what it counts where it does not count examples."""
     if recipe.training.batch_examples is not None:
         return f"{recipe.training.batch_examples} examples"
-    return f"{recipe.training.batch_tokens or DEFAULT_BATCH_TOKENS} target tokens"
+    return f"{recipe.training.batch_tokens or DEFAULT_BATCH_TOKENS} {unit}"
 
 
 def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Settings:
@@ -333,7 +341,7 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         num_steps=num_steps,
         learning_rate=options.learning_rate,
         schedule=options.schedule,
-        warmup_steps=options.warmup_steps,
+        warmup_steps=_warmup_steps(options.warmup_steps, num_steps),
         max_grad_norm=options.max_grad_norm,
         evaluate=options.evaluate if has_validation else "none",
         evaluate_every_steps=options.evaluate_every_steps,
@@ -345,6 +353,15 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         on_bad_loss=options.on_bad_loss,
         max_bad_losses=options.max_bad_losses,
     )
+
+
+def _warmup_steps(wanted: float, num_steps: int) -> int:
+    """Updates of warm-up; below 1 they are given as a share.
+
+    >>> _warmup_steps(0.1, 250), _warmup_steps(100, 250)
+    (25, 100)
+    """
+    return round(wanted * num_steps) if wanted < 1 else int(wanted)
 
 
 def max_source_tokens(recipe: Recipe) -> int:
@@ -364,9 +381,9 @@ def generation_options(recipe: Recipe) -> GenerationOptions:
         quantization=options.quantization,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
-        whole_texts=recipe.task.whole_texts,
+        whole_texts=recipe.text_task.whole_texts,
         max_source_tokens=max_source_tokens(recipe),
-        metrics=tuple(recipe.task.metrics),
+        metrics=tuple(recipe.text_task.metrics),
     )
 
 

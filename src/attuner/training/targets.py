@@ -23,7 +23,7 @@ def require_told_apart(recipe: Recipe, codec: TextCodec) -> None:
         ModelError: Two languages of the task look alike to the model, or its decoder starts with
             the language, of which a model has one.
     """
-    task = recipe.task
+    task = recipe.text_task
     own = [source.target_language for source in all_sources(recipe)]
     names = list(dict.fromkeys([*task.targets, *filter(None, own)]))
     if len(names) < 2:

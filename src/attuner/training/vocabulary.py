@@ -50,8 +50,8 @@ def learn(recipe: Recipe, prepared: Prepared, folder: Path, emit: Emit) -> None:
         character_coverage=options.character_coverage,
         byte_fallback=options.byte_fallback,
         normalisation=options.normalisation,
-        source_language=recipe.task.source,
-        target_language=recipe.task.targets[0] if len(recipe.task.targets) == 1 else "",
+        source_language=recipe.text_task.source,
+        target_language=recipe.text_task.targets[0] if len(recipe.text_task.targets) == 1 else "",
         max_tokens=config.get("max_position_embeddings", _POSITIONS),
     )
     emit(

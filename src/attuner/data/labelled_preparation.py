@@ -1,0 +1,250 @@
+"""From labelled examples as read to those of training, validation and test.
+
+Nothing disappears uncounted: the numbers of examples read equal those skipped, by reason, plus
+those in the three parts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from attuner.data.labelled import LabelledExample
+from attuner.data.labels import names_in
+from attuner.data.preparation import PARTS, merged, subset_of
+from attuner.data.splitting import group_names, normalised, split_random
+from attuner.data.stratified import split_stratified, strata_of
+from attuner.errors import DataError
+
+_LEAK = "text also in validation or test"
+
+
+@dataclass(frozen=True)
+class PreparedLabels:
+    """Labelled examples of each part, and what became of the others.
+
+    Attributes:
+        train: What is learned from.
+        validation: What choices are made on; may be empty.
+        test: What final scores are computed on; may be empty.
+        counts: `read` by file, `skipped` by reason, `split` by part: numbers of examples; and
+            `labels`, of training.
+        notes: Sentences that the user should read.
+        classes: Names of all labels, where the data set declares them.
+    """
+
+    train: list[LabelledExample]
+    validation: list[LabelledExample]
+    test: list[LabelledExample]
+    counts: dict[str, dict[str, int]]
+    notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+def prepare_labelled(
+    train: Iterable[LabelledExample],
+    validation: Iterable[LabelledExample] | None = None,
+    test: Iterable[LabelledExample] | None = None,
+    *,
+    by: str = "source",
+    validation_size: float = 0.1,
+    test_size: float = 0.1,
+    train_size: float | None = None,
+    seed: int = 20,
+    duplicates: str = "skip",
+    train_subset: tuple[int, int] | None = None,
+    evaluation_subset: tuple[int, int] | None = None,
+    skipped: Counter[str] | None = None,
+) -> PreparedLabels:
+    """Divide examples into parts, and count all that is left out.
+
+    Args:
+        train: Examples to learn from.
+        validation: Examples to make choices on; split off `train` where None.
+        test: Examples for the final scores; split off `train` where None.
+        by: What stays together: "source" (the same texts), "catalog", "file", each with every
+            part's share of all labels; or "random": the rows of `datasets.train_test_split`.
+        validation_size: Share (below 1) or number of examples; 0 for none.
+        test_size: Share (below 1) or number of examples; 0 for none.
+        train_size: With `by="random"`: share or number of training rows.
+        seed: Seed of the division.
+        duplicates: "skip" or "keep" texts that occurred before, with the same label, in the part.
+        train_subset: Number and seed: the rows of `dataset.shuffle(seed).select(range(n))`.
+        evaluation_subset: The same for validation and for test.
+        skipped: What reading has already skipped, by reason. Read last, for examples are read
+            lazily; not changed.
+
+    Raises:
+        DataError: Nothing is left of a part, or there is too little to divide.
+    """
+    given = {"train": train, "validation": validation, "test": test}
+    sizes = {
+        "validation": validation_size if validation is None else 0,
+        "test": test_size if test is None else 0,
+    }
+    subsets = {"train": train_subset, "validation": evaluation_subset, "test": evaluation_subset}
+    read: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    notes: list[str] = []
+    parts = {
+        part: list(_counted(examples, read))
+        for part, examples in given.items()
+        if examples is not None
+    }
+    if by == "random":  # as read, so that the rows are those of `datasets`
+        parts = _split(parts, by, train_size, sizes, seed)
+    parts = {part: list(_distinct(parts[part], duplicates, left_out)) for part in parts}
+    _refuse_empty(parts, Counter(skipped or {}) + left_out)
+    if by != "random":
+        parts["train"] = _without_leaks(parts, left_out, notes)
+        _refuse_empty(parts, Counter(skipped or {}) + left_out)
+        parts = _split(parts, by, train_size, sizes, seed)
+    parts = {p: subset_of(p, parts[p], subsets[p], left_out, notes) for p in parts}
+    notes += _notes(parts)
+    labels = Counter(name for example in parts["train"] for name in names_in(example.label))
+    learned, validated, tested = (parts.get(part, []) for part in PARTS)
+    return PreparedLabels(
+        learned,
+        validated,
+        tested,
+        counts={
+            "read": dict(read),
+            "skipped": dict((Counter(skipped or {}) + left_out).most_common()),
+            "split": {part: len(parts.get(part, [])) for part in PARTS},
+            "labels": dict(labels.most_common()),
+        },
+        notes=tuple(notes),
+    )
+
+
+def text_key(example: LabelledExample) -> str:
+    """What examples with the same texts have in common.
+
+    See `splitting.normalised`: case, white space and the like aside.
+    """
+    texts = (example.text, example.text_pair)
+    return "\0".join(normalised(text) for text in texts if text is not None)
+
+
+def _counted(examples: Iterable[LabelledExample], read: Counter[str]) -> Iterator[LabelledExample]:
+    for example in examples:
+        read[example.address.file] += 1
+        yield example
+
+
+def _distinct(
+    examples: Iterable[LabelledExample], duplicates: str, left_out: Counter[str]
+) -> Iterator[LabelledExample]:
+    seen: set[object] = set()
+    for example in examples:
+        key = (example.text, example.text_pair, example.label)
+        if duplicates == "skip" and key in seen:
+            left_out["duplicate"] += 1
+            continue
+        seen.add(key)
+        yield example
+
+
+def _split(
+    parts: dict[str, list[LabelledExample]],
+    by: str,
+    train_size: float | None,
+    sizes: dict[str, float],
+    seed: int,
+) -> dict[str, list[LabelledExample]]:
+    """Split validation and test off training, where their sizes are above 0."""
+    pool = parts["train"]
+    if not pool:
+        return parts
+    if train_size is not None and (by != "random" or "validation" in parts):
+        raise DataError(
+            f"data.split.train_size={train_size:g} was given with data.split.by={by}"
+            f"{' and data.validation' if 'validation' in parts else ''}.",
+            "train_size belongs to random splits, where all other rows become validation.",
+            "Leave it out, or set data.split.by=random and name no validation data.",
+        )
+    if train_size is None and not any(sizes.values()):
+        return parts
+    if by == "random":
+        rows = split_random(len(pool), train_size=train_size, **sizes, seed=seed)
+        return merged(parts, rows)
+    keys = (
+        [text_key(example) for example in pool]
+        if by == "source"
+        else group_names([example.address for example in pool], by)
+    )
+    strata = strata_of([example.label for example in pool])
+    return merged(parts, split_stratified(keys, strata, by=by, **sizes, seed=seed))
+
+
+def _without_leaks(
+    parts: dict[str, list[LabelledExample]], left_out: Counter[str], notes: list[str]
+) -> list[LabelledExample]:
+    """Training examples whose texts are in no given file of validation or test."""
+    held_out = {
+        text_key(example)
+        for part, examples in parts.items()
+        if part != "train"
+        for example in examples
+    }
+    kept = [example for example in parts["train"] if text_key(example) not in held_out]
+    if dropped := len(parts["train"]) - len(kept):
+        left_out[_LEAK] += dropped
+        notes.append(
+            "Left out of training because validation or test has the same text: "
+            f"{dropped:,}. data.split.by=random would keep them."
+        )
+    return kept
+
+
+def _refuse_empty(parts: dict[str, list[LabelledExample]], reasons: Counter[str]) -> None:
+    for part, examples in parts.items():
+        if examples:
+            continue
+        listed = ", ".join(f"{reason} {n:,}" for reason, n in reasons.most_common())
+        raise DataError(
+            f"No example is left for {part}."
+            + (f" Left out of all data: {listed}." if listed else ""),
+            "Every part needs rows that have a text and a label.",
+            f"Name other files in data.{part}, or other columns: task.text=COLUMN "
+            "task.label=COLUMN",
+        )
+
+
+def _notes(parts: dict[str, list[LabelledExample]]) -> list[str]:
+    notes = []
+    if conflicts := _num_conflicts(parts["train"]):
+        texts = "text of training has" if conflicts == 1 else "texts of training have"
+        notes.append(f"{conflicts:,} {texts} different labels: no classifier can learn them all.")
+    if by_chance := _leaks(parts):
+        notes.append(
+            f"{by_chance:,} texts of validation or test are also in training. "
+            "data.split.by=source keeps them out."
+        )
+    if parts.get("validation") and not parts.get("test"):
+        notes.append(
+            "There is no test split: scores are on validation, which choices were made on."
+        )
+    if not parts.get("validation") and not parts.get("test"):
+        notes.append("Nothing is held out: there will be no scores.")
+    return notes
+
+
+def _num_conflicts(examples: Sequence[LabelledExample]) -> int:
+    """Number of texts that occur with different labels."""
+    labels: dict[str, set[object]] = defaultdict(set)
+    for example in examples:
+        labels[text_key(example)].add(example.label)
+    return sum(len(found) > 1 for found in labels.values())
+
+
+def _leaks(parts: dict[str, list[LabelledExample]]) -> int:
+    """Number of held-out examples whose texts are in training."""
+    learned = {text_key(example) for example in parts["train"]}
+    return sum(
+        text_key(example) in learned
+        for part, examples in parts.items()
+        if part != "train"
+        for example in examples
+    )

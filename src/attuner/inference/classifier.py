@@ -1,0 +1,244 @@
+"""Classify texts: equal ones once, alike lengths together, without padding where possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from attuner.data.features import Ints, LabelledTexts
+from attuner.data.labels import Label, LabelSet, decided, names_in, probabilities
+from attuner.inference.batches import distinct
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from attuner.models.classifier_tokens import ClassifierTokens
+    from attuner.tasks.classification import ClassificationTask
+
+Logits = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+# Tokens of one forward: enough for full matrix products, few enough for the processor's caches.
+_BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What a classifier says of a text.
+
+    Attributes:
+        label: The label, the labels, or the rating.
+        probabilities: The probability of each label, in the model's order; none of ratings.
+        logits: The model's outputs behind them.
+    """
+
+    label: Label
+    probabilities: dict[str, float]
+    logits: tuple[float, ...]
+
+    @property
+    def in_words(self) -> str:
+        """The labels given, likeliest first, with their probabilities; or the rating.
+
+        >>> Classified("good", {"bad": 0.1, "good": 0.9}, (0.0, 2.2)).in_words
+        'good (0.90)'
+        """
+        if isinstance(self.label, float):
+            return f"{self.label:.2f}"
+        names = sorted(names_in(self.label), key=lambda name: -self.probabilities[name])
+        return ", ".join(f"{name} ({self.probabilities[name]:.2f})" for name in names) or "none"
+
+
+class Classifier:
+    """A model that is ready to classify; `load_labels` makes one.
+
+    Args:
+        model: With a head for sequences; may be trained further.
+        tokens: Its tokenizer.
+        labels: Its labels.
+        threshold: For several labels, the probability from which on one is given.
+        max_tokens: Longest sequence; longer texts are cut.
+        name: What computes, such as `transformers 5.0.0 bfloat16`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokens: ClassifierTokens,
+        labels: LabelSet,
+        *,
+        threshold: float = 0.5,
+        max_tokens: int = 512,
+        name: str = "",
+    ) -> None:
+        from attuner.tasks.classification import ClassificationTask
+
+        self.labels = labels
+        self.threshold = threshold
+        self.max_tokens = max_tokens
+        self.name = name
+        self._model = model
+        self._tokens = tokens
+        self._task = ClassificationTask(model, labels.kind, pads_left=tokens.pads_left)
+
+    def classify(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> list[Classified]:
+        """The labels of texts, or of pairs of texts.
+
+        Args:
+            texts: The texts.
+            pairs: The second text of each, for a model of pairs.
+            progress: Called with the number of different texts done and their total.
+        """
+        logits = self.logits(texts, pairs, progress=progress)
+        shares = probabilities(logits, self.labels)
+        found = decided(logits, self.labels, threshold=self.threshold)
+        return [
+            Classified(
+                label, dict(zip(self.labels.names, shares[row].tolist(), strict=False)), tuple(out)
+            )
+            for row, (label, out) in enumerate(zip(found, logits.tolist(), strict=True))
+        ]
+
+    def logits(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Logits:
+        """The model's outputs, (N, C)."""
+        if not texts:
+            return np.zeros((0, self.labels.num_outputs), np.float32)
+        rows = list(zip(texts, pairs, strict=True)) if pairs is not None else list(texts)
+        firsts, which = distinct(rows)
+        encoded = self._tokens.encode(
+            [texts[first] for first in firsts],
+            None if pairs is None else [pairs[first] for first in firsts],
+            max_tokens=self.max_tokens,
+        )
+        features = LabelledTexts(
+            encoded.tokens,
+            encoded.token_types,
+            np.zeros(len(firsts)),
+            np.ones(len(firsts)),
+            np.arange(len(firsts)),
+        )
+        with self._task.prepared(self._model):
+            return predict_logits(self._model, self._task, features, progress=progress)[which]
+
+
+def predict_logits(
+    model: nn.Module,
+    task: ClassificationTask,
+    features: LabelledTexts,
+    *,
+    batch_tokens: int = _BATCH_TOKENS,
+    computing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    progress: Progress | None = None,
+) -> Logits:
+    """What a model says of the rows, (N, C), in their order; the model's mode is put back.
+
+    Args:
+        model: With the task's hooks in place.
+        task: Its collate.
+        features: The rows, at least one.
+        batch_tokens: Tokens of one forward, padding included.
+        computing: Makes the block that a forward runs in: the precision of the matrix products.
+        progress: Called with the number of rows done and in all.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    parts: list[Logits] = []
+    batches = list(_batches(features.tokens.lengths, batch_tokens, task.is_packed))
+    done = 0
+    try:
+        with torch.no_grad():
+            for rows in batches:
+                batch = task.collate(features, rows, device)
+                with computing():
+                    parts.append(task.logits(model, batch).float().cpu().numpy())
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(features))
+    finally:
+        model.train(was_training)
+    found = np.concatenate(parts)
+    found[np.concatenate(batches)] = found.copy()
+    return found
+
+
+def _batches(lengths: Ints, batch_tokens: int, is_packed: bool) -> Iterator[Ints]:
+    """Rows for one forward each, from the shortest to the longest, as `collate` orders them."""
+    order = np.argsort(lengths, kind="stable")
+    start = total = 0
+    for end, length in enumerate(lengths[order].tolist()):
+        total = total + length if is_packed else length * (end + 1 - start)
+        if total > batch_tokens and end > start:
+            yield order[start:end]
+            start, total = end, length
+    if len(order):
+        yield order[start:]
+
+
+def load_labels(
+    model: str | Path, *, precision: str = "auto", revision: str | None = None
+) -> Classifier:
+    """Load a classifier for use.
+
+    Args:
+        model: A model folder, a run folder or a Hub id.
+        precision: `fp32`, `bf16`, or `auto`: bf16 where the device is fast at it.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        ModelError: There is no such model, it is incomplete, or it gives no labels.
+    """
+    import torch
+    import transformers
+
+    from attuner.models.classifier_tokens import ClassifierTokens
+    from attuner.models.classifier_usage import read_label_usage
+    from attuner.models.classifiers import (
+        labels_of,
+        load_classifier,
+        set_pad_token,
+        threshold_of,
+    )
+    from attuner.models.encoder_packing import longest_input
+    from attuner.models.loading import resolve_model
+    from attuner.models.precision import resolve_precision
+
+    folder = resolve_model(str(model), revision=revision)
+    tokens = ClassifierTokens(folder)
+    loaded: Any = load_classifier(folder).model
+    labels = labels_of(folder)
+    assert labels is not None  # or load_classifier had refused
+    set_pad_token(loaded, tokens)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen, _ = resolve_precision(precision, device)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
+    tuned = read_label_usage(folder).max_tokens
+    limits = [limit for limit in (tuned, tokens.longest, longest_input(loaded.config)) if limit]
+    return Classifier(
+        loaded.to(device, dtype),
+        tokens,
+        labels,
+        threshold=threshold_of(folder),
+        max_tokens=min(limits, default=512),
+        name=f"transformers {transformers.__version__} {str(dtype).removeprefix('torch.')}",
+    )

@@ -1,0 +1,203 @@
+"""Classification: one or two texts in; a label, several labels or a rating out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attuner.data.features import Ints, LabelledTexts, TokenColumn
+from attuner.data.labelled import LabelledExample
+from attuner.data.labels import Kind, LabelSet
+from attuner.models.dropout import FastDropout
+from attuner.models.encoder_packing import can_pack, encoder_packing, first_position
+from attuner.models.layout import encoder_layout, filled_up, to_device
+
+if TYPE_CHECKING:
+    from attuner.models.classifier_tokens import ClassifierTokens
+    from attuner.tasks.task import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedLabels:
+    """Features, and what encoding had to cut or leave out."""
+
+    features: LabelledTexts
+    counts: dict[str, int]
+
+
+def encode(
+    examples: Sequence[LabelledExample],
+    tokens: ClassifierTokens,
+    labels: LabelSet,
+    *,
+    max_tokens: int = 128,
+    too_long: str = "cut",
+) -> EncodedLabels:
+    """Turn labelled examples into token ids and targets.
+
+    Args:
+        examples: Examples with labels of `labels`; all pairs, or none.
+        tokens: The checkpoint's tokenizer.
+        labels: The labels.
+        max_tokens: Longest sequence, special tokens included; of a pair, both texts together.
+        too_long: `cut` or `skip`.
+
+    Returns:
+        The features, and counts by reason: "text cut", "too long".
+    """
+    is_pair = bool(examples) and examples[0].text_pair is not None
+    encoded = tokens.encode(
+        [example.text for example in examples],
+        [example.text_pair or "" for example in examples] if is_pair else None,
+        max_tokens=max_tokens + (too_long == "skip"),  # one more shows which are longer
+    )
+    fits = encoded.tokens.lengths <= max_tokens
+    kept = [example for example, it_fits in zip(examples, fits, strict=True) if it_fits]
+    types = encoded.token_types
+    features = LabelledTexts(
+        encoded.tokens.where(fits),
+        None if types is None else types.where(fits),
+        labels.encode([example.label for example in kept]),
+        np.array([example.weight for example in kept], np.float64),
+        np.flatnonzero(fits),
+    )
+    counts = {
+        "text cut": encoded.num_cut if too_long == "cut" else 0,
+        "too long": len(examples) - len(kept),
+    }
+    return EncodedLabels(features, {reason: n for reason, n in counts.items() if n})
+
+
+class ClassificationTask:
+    """Collate and loss of classification; packed where the model allows, padded elsewhere.
+
+    Args:
+        model: A model with a head for sequences.
+        kind: `single`, `multi` or `rating`.
+        pads_left: Whether padded rows are filled up on the left.
+        label_smoothing: Share of the target's probability that is spread over the labels, while
+            the model trains; `single` only.
+        class_weights: Factor of each label's loss, (C,); for `multi`, of examples that have it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        kind: Kind,
+        *,
+        pads_left: bool = False,
+        label_smoothing: float = 0.0,
+        class_weights: np.ndarray | None = None,
+    ) -> None:
+        config: Any = model.config
+        self.is_packed = can_pack(model)
+        self.batches = (
+            "packed, no padding"
+            if self.is_packed
+            else f"padded by token budget ({config.model_type}: positions cannot be passed in)"
+        )
+        self._kind = kind
+        self._pads_left = pads_left
+        self._label_smoothing = label_smoothing
+        self._weights = None if class_weights is None else torch.from_numpy(class_weights)
+        self._pad: int = config.pad_token_id or 0
+        self._first_position = first_position(config)
+
+    def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Hook packing, where possible, into the model's forward."""
+        return encoder_packing(model) if self.is_packed else nullcontext()
+
+    def collate(self, features: LabelledTexts, rows: Ints, device: torch.device) -> Batch:
+        """The rows as one micro-batch.
+
+        Returns:
+            `inputs`, what the model takes. Packed: `input_ids`, `position_ids` and for pairs
+            `token_type_ids` (1, N), and `packed`. Padded: `input_ids`, `attention_mask` and for
+            pairs `token_type_ids` (B, S). And `targets`, (B,) or (B, C).
+        """
+        lengths = features.tokens.lengths[rows]
+        rows = rows[np.argsort(lengths, kind="stable")]
+        targets = torch.from_numpy(features.targets[rows]).to(device, non_blocking=True)
+        columns = {"input_ids": (features.tokens, self._pad)}
+        if features.token_types is not None:
+            columns["token_type_ids"] = (features.token_types, 0)
+        build = self._packed if self.is_packed else self._padded
+        return {"inputs": build(columns, rows, device), "targets": targets}
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What the model says of each text, (B, C)."""
+        options = {} if self.is_packed else _without_cache(model)
+        logits: Tensor = model(**batch["inputs"], **options).logits
+        return logits
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Sum over the texts of their loss: see `loss_of`."""
+        with FastDropout() if model.training else nullcontext():
+            logits = self.logits(model, batch)
+        smoothing = self._label_smoothing if model.training else 0.0
+        return self.loss_of(logits, batch["targets"], label_smoothing=smoothing)
+
+    def loss_of(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Sum over the texts of a loss of each.
+
+        `single`: cross-entropy, in nats. `multi`: the mean over the labels of the binary
+        cross-entropy. `rating`: the squared error.
+
+        Args:
+            logits: (B, C).
+            targets: (B,) or (B, C).
+            label_smoothing: Share spread over the labels (Szegedy et al. 2016).
+        """
+        logits = logits.float()
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        if self._kind == "rating":
+            return F.mse_loss(logits[:, 0], targets, reduction="sum")
+        if self._kind == "multi":
+            total = F.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=weights, reduction="sum"
+            )
+            return total / logits.shape[1]
+        return F.cross_entropy(
+            logits, targets, weight=weights, label_smoothing=label_smoothing, reduction="sum"
+        )
+
+    def _packed(
+        self, columns: Mapping[str, tuple[TokenColumn, int]], rows: Ints, device: torch.device
+    ) -> dict[str, Any]:
+        inputs = {}
+        for name, (column, fill) in columns.items():
+            flat, lengths = map(torch.from_numpy, column.take(rows))
+            inputs[name] = filled_up(flat, fill)[None].to(device, non_blocking=True)
+        packed = to_device(encoder_layout(lengths), device)
+        positions = packed.source_positions + self._first_position
+        return {**inputs, "position_ids": positions, "packed": packed}
+
+    def _padded(
+        self, columns: Mapping[str, tuple[TokenColumn, int]], rows: Ints, device: torch.device
+    ) -> dict[str, Any]:
+        inputs = {}
+        for name, (column, fill) in columns.items():
+            flat, lengths = map(torch.from_numpy, column.take(rows))
+            places = torch.arange(int(lengths.max()))
+            if self._pads_left:
+                places = places.flip(0)
+            is_real = places < lengths[:, None]
+            padded = flat.new_full(is_real.shape, fill)
+            padded[is_real] = flat
+            inputs[name] = padded
+        inputs["attention_mask"] = is_real.long()
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
+
+
+def _without_cache(model: nn.Module) -> dict[str, bool]:
+    """Decoders keep keys and values for a next token that nobody asks for."""
+    takes_it = "use_cache" in signature(getattr(model, "module", model).forward).parameters
+    return {"use_cache": False} if takes_it else {}

@@ -1,0 +1,189 @@
+"""What `attuner check` finds out of labelled data before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from attuner.data.features import TokenColumn
+from attuner.data.inspection import Lengths, lengths_of
+from attuner.data.labelled import LabelledExample
+from attuner.data.labels import Label, names_in
+from attuner.data.preparation import PARTS
+from attuner.errors import UsageError
+from attuner.training.cost import Cost, measure_cost
+from attuner.training.jobs.labels import LabelJob
+
+_MOST_FOUND = 10
+_FIRST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLabel:
+    """One example, in full.
+
+    Attributes:
+        row: Its number, counted from 1 through training, validation and test.
+        part: "train", "validation" or "test".
+        address: `file:line` or the like.
+        text: The text.
+        text_pair: The second text, or None.
+        label: Its label, labels or rating.
+        tokens: What the model sees, not cut.
+        limit: Tokens that fit; the model sees no more.
+        output: What the untuned model says, where asked for.
+    """
+
+    row: int
+    part: str
+    address: str
+    text: str
+    text_pair: str | None
+    label: Label
+    tokens: tuple[str, ...]
+    limit: int
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckedLabels:
+    """The answer of `check_labels`.
+
+    Attributes:
+        counts: What was read, skipped by reason (duplicates among them) and divided.
+        notes: Leaks, texts with different labels, and the like.
+        labels: Examples of each label, by part; none of ratings.
+        lengths: Token lengths by part.
+        cost: Steps, time and memory; None where single examples were asked for.
+        shown: The examples asked for, else the first few of training.
+        num_found: How many examples hold the text that was looked for; None where none was.
+        is_refused: Always false: a classifier that would be refused is refused at once.
+    """
+
+    counts: dict[str, dict[str, int]]
+    notes: tuple[str, ...]
+    labels: dict[str, dict[str, int]]
+    lengths: tuple[Lengths, ...]
+    cost: Cost | None
+    shown: tuple[ShownLabel, ...]
+    num_found: int | None = None
+    is_refused: bool = False
+
+
+def check_labels(
+    job: LabelJob, *, row: int | None, find: str | None, model_output: bool
+) -> CheckedLabels:
+    """Read and prepare a recipe's data, look at them, measure a few updates.
+
+    Args:
+        job: The task of the recipe.
+        row: Show this example, counted from 1 through training, validation and test.
+        find: Show examples whose texts or label hold this text, in any case.
+        model_output: With the examples shown, what the untuned model says.
+
+    Raises:
+        UserError: The data or the model cannot be used, or there is no such example.
+    """
+    job.find_model()
+    job.read()
+    everything = list(_numbered(job))
+    only_shown = row is not None or find is not None
+    chosen = everything[:_FIRST]
+    num_found = None
+    if only_shown:
+        chosen = [] if row is None else [_at(everything, row)]
+        found = [entry for entry in everything if find is not None and _holds(entry[2], find)]
+        chosen += found[:_MOST_FOUND]
+        num_found = None if find is None else len(found)
+    outputs = _outputs(job, chosen) if model_output else [None] * len(chosen)
+    shown = tuple(_shown(job, entry, output) for entry, output in zip(chosen, outputs, strict=True))
+    prepared = job.prepared
+    return CheckedLabels(
+        counts=prepared.counts,
+        notes=prepared.notes,
+        labels={part: _label_counts(job, part) for part in PARTS} if job.labels.names else {},
+        lengths=() if only_shown else tuple(_lengths(job)),
+        cost=None if only_shown else measure_cost(job.recipe, job, job.load_model(), job.emit),
+        shown=shown,
+        num_found=num_found,
+    )
+
+
+Numbered = tuple[int, str, LabelledExample]
+
+
+def _numbered(job: LabelJob) -> Iterator[Numbered]:
+    row = 0
+    for part in PARTS:
+        for example in getattr(job.prepared, part):
+            row += 1
+            yield row, part, example
+
+
+def _at(everything: list[Numbered], row: int) -> Numbered:
+    if not 1 <= row <= len(everything):
+        raise UsageError(
+            f"There is no example {row:,}.",
+            f"The examples are counted from 1 to {len(everything):,}, through training, "
+            "validation and test.",
+            "Choose another --row, or look for a text with --find.",
+        )
+    return everything[row - 1]
+
+
+def _holds(example: LabelledExample, find: str) -> bool:
+    wanted = find.casefold()
+    texts = (example.text, example.text_pair or "", *names_in(example.label))
+    return any(wanted in text.casefold() for text in texts)
+
+
+def _label_counts(job: LabelJob, part: str) -> dict[str, int]:
+    counts = dict.fromkeys(job.labels.names, 0)
+    for example in getattr(job.prepared, part):
+        for name in names_in(example.label):
+            counts[name] += 1
+    return counts
+
+
+def _lengths(job: LabelJob) -> Iterator[Lengths]:
+    """Lengths of the texts, or pairs of texts, before anything is cut."""
+    for part in PARTS:
+        examples = getattr(job.prepared, part)
+        if examples:
+            tokens = _encoded(job, examples)
+            yield lengths_of(part, "text", tokens.lengths, job.max_tokens)
+
+
+def _encoded(job: LabelJob, examples: list[LabelledExample]) -> TokenColumn:
+    is_pair = examples[0].text_pair is not None
+    return job.tokens.encode(
+        [example.text for example in examples],
+        [example.text_pair or "" for example in examples] if is_pair else None,
+        max_tokens=2**31,
+    ).tokens
+
+
+def _shown(job: LabelJob, entry: Numbered, output: str | None) -> ShownLabel:
+    row, part, example = entry
+    (ids,) = _encoded(job, [example]).to_lists()
+    tokens = job.tokens.tokenizer.convert_ids_to_tokens(ids)
+    return ShownLabel(
+        row, part, str(example.address), example.text, example.text_pair, example.label,
+        tuple(map(str, tokens)), job.max_tokens, output,
+    )  # fmt: skip
+
+
+def _outputs(job: LabelJob, chosen: list[Numbered]) -> list[str | None]:
+    """What the untuned model says of the examples; a new head says nothing of meaning."""
+    if not chosen:
+        return []
+    from attuner.inference.classifier import Classifier
+
+    examples = [example for _, _, example in chosen]
+    classifier = Classifier(job.load_model(), job.tokens, job.labels, max_tokens=job.max_tokens)
+    is_pair = examples[0].text_pair is not None
+    said = classifier.classify(
+        [example.text for example in examples],
+        [example.text_pair or "" for example in examples] if is_pair else None,
+    )
+    return [found.in_words for found in said]
