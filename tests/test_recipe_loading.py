@@ -223,7 +223,8 @@ def test_faults_of_overrides() -> None:
         'Did you mean "learning_rate"? Known: accumulation, average_checkpoints, batch_examples, '
         "batch_tokens, best_metric, device, early_stopping, ema, epochs, evaluate, "
         "evaluate_every_steps, gradient_checkpointing, keep_checkpoints, label_smoothing, "
-        "learning_rate, max_grad_norm, max_steps, precision, r_drop, save, save_every_steps, "
+        "learning_rate, max_bad_losses, max_grad_norm, max_steps, on_bad_loss, precision, "
+        "r_drop, save, save_every_steps, "
         "schedule, seed, warmup_steps, weight_decay.",
         "  override training.epochs=0 training.epochs: 0. Expected: greater than 0.",
         ADVICE,
