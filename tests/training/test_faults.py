@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,9 +138,20 @@ def test_more_bad_losses_than_allowed_stop_after_all() -> None:
 
 def test_a_loss_that_explodes_is_a_bad_loss() -> None:
     bench = Bench()
-    with bad_losses(bench, 1e3, 1), pytest.raises(DivergedError) as caught:
+    with bad_losses(bench, 1e3, 2), pytest.raises(DivergedError) as caught:
         bench.events(evaluate="none")
-    assert "more than 100 nats for each target token" in caught.value.happened
+    assert re.fullmatch(
+        r"Step 2: the loss is [\d.e+]+ nats a target token, after [\d.]+, at a learning rate of "
+        r"0\.00875\.",
+        caught.value.happened,
+    )
+
+
+def test_a_loss_that_is_high_from_the_start_has_not_exploded() -> None:
+    bench = Bench()
+    with bad_losses(bench, 1e3, *range(1, 5)):  # random weights of some families begin like this
+        events = bench.events(num_steps=4, evaluate="none")
+    assert [event.step for event in events if isinstance(event, Stepped)] == [1, 2, 3, 4]
 
 
 def out_of_memory(kind: str) -> Exception:

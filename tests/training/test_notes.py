@@ -207,11 +207,16 @@ def test_a_diverged_run_is_not_delivered(
     with pytest.raises(RunError) as caught:
         train(lesson_recipe("training.evaluate=none"), listeners=[spoil])
 
+    last = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    examples = ", ".join(json.loads(last)["examples"])
     assert str(caught.value) == (
         "Step 4: the loss is nan, at a learning rate of 0.002.\n"
-        "Expected finite numbers: the training has diverged, the update was not made. The last "
-        f"good checkpoint is {folder}/checkpoints/step-000003.\n"
-        "Start again with a lower rate, such as training.learning_rate=0.001."
+        f"Its examples: {examples}.\n"
+        "Expected finite and moderate numbers: the training has diverged, the update was not "
+        f"made. The last good checkpoint is {folder}/checkpoints/step-000003; all examples of the "
+        f"update are in {folder}/metrics.jsonl.\n"
+        "Start again with a lower rate, such as training.learning_rate=0.001, or go on without "
+        f"such updates: attuner train --resume {folder} training.on_bad_loss=skip"
     )
     assert not (folder / "model").exists()
 

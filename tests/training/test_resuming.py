@@ -275,6 +275,7 @@ def test_damaged_checkpoints_take_no_place_of_good_ones(tune: Tune) -> None:
 def test_checkpoints_that_a_killed_run_had_no_time_to_delete_go(run: Run) -> None:
     folder = run.folder / "checkpoints"
     shutil.copytree(folder / STEPS[0], folder / "step-000001")
+    (folder / ".old-step-000002").mkdir()
     resume(run.folder)
 
     assert sorted(path.name for path in folder.iterdir()) == list(STEPS)

@@ -7,6 +7,7 @@ Below a run's `checkpoints`:
                             later one is there, and counts neither among those that are kept nor
                             in a mean of weights: so a run that was stopped ends as one that was not
     .step-000150.partial    one that is being written, or what a killed run has left of it
+    .old-step-000090        one that is being deleted
     damaged-step-000120     one that turned out damaged, until the next is written
 
 `files.json` in a checkpoint has the SHA-256 of all its other files.
@@ -73,8 +74,10 @@ def prune(folder: Path, keep: int, best_step: int | None) -> None:
     if best_step is not None:
         kept.add(folder / checkpoint_name(best_step))
     for path in every:
-        if path not in kept:
-            shutil.rmtree(path, ignore_errors=True)
+        if path not in kept:  # renamed first: a kill amid the deletion must not leave half of it
+            path.rename(path.with_name(f".old-{path.name}"))
+    for path in folder.glob(".old-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_remains(folder: Path) -> None:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 # Scores of which less is better.
 FALLING = frozenset({"loss", "ter", "mae"})
-# Nats a target token beyond which a loss has exploded: guessing among a million words takes 14.
-EXPLODED = 100.0
+# A loss has exploded beyond so many nats a target token (guessing among a million words takes 14)
+# and so many times the lowest so far: random weights of T5 begin above 150.
+EXPLODED, EXPLODED_TIMES = 100.0, 10.0
 _MOST_NAMED = 10
 
 
@@ -54,6 +55,7 @@ class LoopState:
         train_seconds: Time in updates alone.
         num_skipped: Updates not made, as their loss was bad.
         num_splits: Micro-batches cut in two, as memory ran out.
+        lowest: Lowest loss of an update so far, in nats a target token, or None.
     """
 
     step: int = 0
@@ -68,6 +70,7 @@ class LoopState:
     train_seconds: float = 0.0
     num_skipped: int = 0
     num_splits: int = 0
+    lowest: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain values."""
@@ -163,7 +166,8 @@ def train_loop(
             )  # fmt: skip
         except OutOfMemoryError as error:
             raise _too_long(error, state.step + 1, name) from error
-        fault = _fault(gradient, update, has_scaler=accelerator.scaler is not None)
+        mean = gradient.loss_sum / update.num_target_tokens
+        fault = _fault(gradient, mean, state.lowest, has_scaler=accelerator.scaler is not None)
         if not fault:
             optimizer.step()
         optimizer.zero_grad()
@@ -183,6 +187,7 @@ def train_loop(
                 ema.update(state.step)
             state.num_examples += len(update.rows)
             state.loss_sum += gradient.loss_sum
+            state.lowest = mean if state.lowest is None else min(mean, state.lowest)
             state.loss_tokens += update.num_target_tokens
             state.train_seconds += time.perf_counter() - began
             state.seconds = time.perf_counter() - started
@@ -190,7 +195,7 @@ def train_loop(
                 step=state.step,
                 num_steps=settings.num_steps,
                 epoch=update.epoch,
-                loss=gradient.loss_sum / update.num_target_tokens,
+                loss=mean,
                 learning_rate=rate,
                 grad_norm=gradient.norm,
                 num_examples=len(update.rows),
@@ -223,15 +228,15 @@ def train_loop(
     )
 
 
-def _fault(gradient: Gradient, update: Update, *, has_scaler: bool) -> str:
+def _fault(gradient: Gradient, mean: float, lowest: float | None, *, has_scaler: bool) -> str:
     """What is wrong with a loss or its gradient, in words; "" where nothing is.
 
     With fp16 a gradient may overflow: the scaler then skips the update and scales less.
     """
     if not math.isfinite(gradient.loss_sum):
         return f"the loss is {gradient.loss_sum}"
-    if (mean := gradient.loss_sum / update.num_target_tokens) > EXPLODED:
-        return f"the loss is {mean:.4g}, more than {EXPLODED:g} nats for each target token"
+    if lowest is not None and mean > max(EXPLODED, EXPLODED_TIMES * lowest):
+        return f"the loss is {mean:.4g} nats a target token, after {lowest:.4g}"
     if not math.isfinite(gradient.norm) and not has_scaler:
         return f"the gradient's norm is {gradient.norm}"
     return ""
