@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,12 +55,51 @@ def test_train_evaluate_load_and_predict(marian: Path, tmp_path: Path, cache: Pa
     assert run.before == {}
 
 
-def test_a_run_is_begun_or_resumed_not_both() -> None:
+def test_a_run_needs_a_recipe_or_a_folder() -> None:
     with pytest.raises(UsageError) as caught:
-        attuner.train("recipe.yaml", resume="runs/x")
+        attuner.train()
 
     assert str(caught.value) == (
-        "train() was given a recipe and resume=, or neither.\n"
-        "A run is begun with a recipe, or gone on with as it was begun.\n"
+        "train() was given neither a recipe nor resume=.\n"
+        "A run is begun with a recipe, or gone on with.\n"
         'Call attuner.train("recipe.yaml") or attuner.train(resume="runs/NAME").'
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume", "called"),
+    [
+        ((), "runs/x", ("resume", Path("runs/x"), None)),
+        ((), True, ("resume", Path("runs/latest"), None)),
+        (("recipe.yaml",), True, ("begin_or_resume", 3.0)),
+        (("recipe.yaml", "training.epochs=2"), "runs/x", ("resume", Path("runs/x"), 2.0)),
+        (("recipe.yaml",), None, ("train", 3.0)),
+    ],
+)
+def test_what_is_begun_and_what_is_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    resume: str | bool | None,
+    called: tuple[Any, ...],
+) -> None:
+    from attuner.training import resuming, run
+
+    asked: list[tuple[Any, ...]] = []
+
+    def remember(name: str) -> Any:
+        def call(*given: Any, **_: Any) -> None:
+            told = [g.training.epochs if isinstance(g, attuner.Recipe) else g for g in given]
+            asked.append((name, *told))
+
+        return call
+
+    for name in ("train", "resume", "begin_or_resume"):
+        monkeypatch.setattr(run, name, remember(name))
+    monkeypatch.setattr(resuming, "latest_run", lambda parent: parent / "latest")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(
+        "task: {name: translation, source: en, target: fr}\nmodel: m\ndata: a.po\n"
+    )
+    attuner.train(*arguments, resume=resume, listeners=[])
+    assert asked == [called]

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from attuner import cli
 from attuner.errors import DataError
 from attuner.inference import translator
+from attuner.models.languages import Pair
 
 COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
 
@@ -73,11 +74,15 @@ def finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
         asked.append(recipe)
         return done
 
-    def resume(path: Path, *, listeners: object) -> object:
-        asked.append(path)
+    def resume(path: Path, recipe: object, *, inexact: bool, listeners: object) -> object:
+        asked.append((path, recipe, inexact))
         return done
 
-    module = SimpleNamespace(train=train, resume=resume)
+    def begin_or_resume(recipe: object, *, inexact: bool, listeners: object) -> object:
+        asked.append((recipe, inexact))
+        return done
+
+    module = SimpleNamespace(train=train, resume=resume, begin_or_resume=begin_or_resume)
     monkeypatch.setitem(sys.modules, "attuner.training.run", module)
     monkeypatch.chdir(tmp_path)
     return asked
@@ -326,16 +331,91 @@ def test_train_prints_one_json_object(finished: list[object], tmp_path: Path) ->
     assert result.stdout.count("\n") == 1
 
 
-def test_resume_takes_no_recipe(finished: list[object]) -> None:
+def test_a_run_folder_is_resumed_by_its_own_recipe(finished: list[object]) -> None:
     assert attuner("train", "--resume", "runs/x").exit_code == 0
-    assert finished == [Path("runs/x")]
-    result = attuner("train", "training.epochs=2", "--resume", "runs/x")
-    assert result.exit_code == 2
-    assert result.stderr == (
-        "--resume goes on with a run as it was begun.\n"
-        "Neither a recipe nor options can be given with it.\n"
-        "Type: attuner train --resume runs/x\n"
+    assert attuner("train", "runs/x", "--resume", "--inexact").exit_code == 0
+    assert finished == [(Path("runs/x"), None, False), (Path("runs/x"), None, True)]
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "task: {name: translation, source: en, target: fr}\nmodel: m\ndata: a.po\n"
+        "output: {name: mine}\n",
+        encoding="utf-8",
     )
+    return path
+
+
+def test_options_change_the_recipe_that_is_gone_on_with(
+    finished: list[Any], recipe_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs/x"
+    run.mkdir(parents=True)
+    recipe_file.rename(run / "recipe.yaml")
+    assert attuner("train", "--resume", "runs/x", "training.epochs=5").exit_code == 0
+    folder, recipe, inexact = finished[0]
+    assert (folder, inexact) == (Path("runs/x"), False)
+    assert (recipe.training.epochs, recipe.data.train[0].path) == (5.0, "a.po")
+
+
+def test_a_recipe_names_the_run_to_resume(finished: list[Any], recipe_file: Path) -> None:
+    assert attuner("train", "recipe.yaml", "--resume", "training.epochs=5").exit_code == 0
+    assert attuner("train", "--resume", "recipe.yaml", "runs/x").exit_code == 0
+    ((begun, _), (folder, recipe, _)) = finished
+    assert (begun.output.name, begun.training.epochs) == ("mine", 5.0)
+    assert (folder, recipe.training.epochs) == (Path("runs/x"), 3.0)
+
+
+def test_without_a_name_the_latest_unfinished_run_is_resumed(
+    finished: list[Any], tmp_path: Path
+) -> None:
+    for age, name in enumerate(("over", "new", "old")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        recipe = tmp_path / "runs" / name / "recipe.yaml"
+        recipe.touch()
+        os.utime(recipe, (1e9 - age, 1e9 - age))
+    (tmp_path / "runs/over/model").mkdir()
+    assert attuner("train", "--resume").exit_code == 0
+    assert finished == [(Path("runs/new"), None, False)]
+    for name in ("new", "old"):
+        (tmp_path / "runs" / name / "model").mkdir()
+    result = attuner("train", "--resume")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "No run in runs is unfinished. 3 are over.\n"
+        "--resume alone goes on with the latest run that was interrupted.\n"
+        "Name a run: attuner train --resume runs/NAME\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--resume", "runs/x", "runs/y"),
+            "--resume was given runs/x, runs/y.\n"
+            "Expected one run folder, one recipe file, or one of each.\n"
+            "Type: attuner train --resume runs/NAME\n",
+        ),
+        (
+            ("--resume", "runs/x", "--name", "y"),
+            "--name was given with a run folder.\n"
+            "A run that is resumed stays in its folder.\n"
+            "Type: attuner train --resume runs/x\n",
+        ),
+        (
+            ("recipe.yaml", "--inexact"),
+            "--inexact was given without --resume.\nIt allows a run to go on with other options.\n",
+        ),
+    ],
+)
+def test_what_resume_does_not_take(
+    finished: list[Any], arguments: tuple[str, ...], message: str
+) -> None:
+    result = attuner("train", *arguments)
+    assert (result.exit_code, result.stderr, finished) == (2, message, [])
 
 
 def test_demo_takes_the_next_free_name(finished: list[object], tmp_path: Path) -> None:
@@ -352,6 +432,10 @@ def parrot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     class Parrot(Echo):
         name = "parrot 1.0"
+        codec = SimpleNamespace(pair=Pair())
+
+        def between(self, source: str | None, target: str | None) -> Parrot:
+            return self
 
         def said(self, line: str) -> str:
             return "Fichier"

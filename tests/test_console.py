@@ -11,6 +11,7 @@ from rich.console import Console
 from attuner import console as module
 from attuner.console import Display, build_console, render_examples
 from attuner.training.events import (
+    BadLoss,
     Compared,
     Comparison,
     DataPrepared,
@@ -22,6 +23,7 @@ from attuner.training.events import (
     Planned,
     Progressed,
     Saved,
+    Split,
     Stepped,
 )
 
@@ -107,7 +109,7 @@ def test_a_whole_run_in_a_log() -> None:
         "while updating. Stopped early. Best weights: step 100.\n"
         "Test after tuning: loss 2.00, BLEU 47.25, chrF 65.00\n"
         "\n"
-        "Of 100 held-out entries, 40 are translated differently: 30 nearer to the reference, "
+        "Of 100 held-out entries, 40 come out differently: 30 nearer to the reference, "
         "5 further from it (sentence chrF).\n"
         "Those that gained most:\n"
     )
@@ -221,20 +223,38 @@ def test_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2 min 20 s left" in file.getvalue()
 
 
-def test_interrupted_run_says_how_to_go_on() -> None:
-    file = io.StringIO()
-    display = Display(Console(file=file, width=100))
-    display(Saved(100, Path("runs/x/checkpoints/step-000100")))
-    display.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert file.getvalue() == ("Go on from the last checkpoint: attuner train --resume runs/x\n")
-
-
 def test_json_leaves_standard_output_to_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     Display(build_console(as_json=True))(Noted("A note."))
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "A note.\n")
     Display(build_console())(Noted("A note."))
     assert capsys.readouterr().out == "A note.\n"
+
+
+def test_bad_losses_and_memory_that_ran_out_are_said_and_counted() -> None:
+    names = tuple(f"a.po:{line}" for line in range(1, 8))
+    events: list[Event] = [
+        BadLoss(3, "the loss is nan", 1e-3, names, is_skipped=True),
+        BadLoss(4, "the loss is inf", 1e-3, names, is_skipped=False),  # the error says it
+        Split(5, num_splits=1, num_examples=8, total=1),
+        Split(6, num_splits=1, num_examples=8, total=2),
+        Split(7, num_splits=9, num_examples=8, total=11),
+        Finished("done", 9, 40, 8.0, 4.0, num_skipped=1, num_splits=11),
+    ]
+    ran_out = (
+        "memory ran out. A micro-batch was cut in two, and the update made all the same ({} so "
+        "far). A higher training.accumulation saves the time."
+    )
+    assert shown(events).splitlines() == [
+        "Step 3 skipped: the loss is nan. Its examples: a.po:1, a.po:2, a.po:3, a.po:4 and 3 more.",
+        f"Step 5: {ran_out.format(1)}",
+        f"Step 7: {ran_out.format(11)}",
+        "",
+        "Trained 9 steps in 8 s, evaluations included: 10.0 sentences/s, 2.25 steps/s while "
+        "updating.",
+        "Updates skipped for a bad loss: 1.",
+        "Micro-batches cut in two as memory ran out: 11.",
+    ]
 
 
 def test_nothing_held_out() -> None:

@@ -97,6 +97,7 @@ def tiny_texts(
         TokenColumn.from_lists([row.astype(int).tolist() for row in types]) if with_types else None,
         random.integers(0, num_labels, num),
         np.ones(num),
+        np.arange(num),
     )
 
 

@@ -19,7 +19,8 @@ __all__ = ["evaluate", "load", "predict", "train"]
 def train(
     recipe: Recipe | str | Path | None = None,
     *overrides: str,
-    resume: str | Path | None = None,
+    resume: str | Path | bool | None = None,
+    inexact: bool = False,
     listeners: Sequence[Listener] | None = None,
 ) -> Run:
     """Tune a model by a recipe, score it before and after, and write a run folder.
@@ -27,7 +28,10 @@ def train(
     Args:
         recipe: A `Recipe`, or the path of a YAML file.
         *overrides: `section.key=value`, as on the command line.
-        resume: Instead of a recipe: the run folder to go on with.
+        resume: The run folder to go on with, by its own recipe or by the one given. True: the
+            folder that the recipe names (a new run if there is none), or without a recipe the
+            latest run in `runs` that was interrupted.
+        inexact: With `resume`: take changed options though the result is of neither recipe.
         listeners: Functions that are told each event. Where not given, progress is shown: a bar
             and a growing table in a terminal or notebook, plain lines elsewhere.
 
@@ -36,6 +40,7 @@ def train(
 
     Raises:
         UserError: The recipe, the data, the model or the run folder cannot be used.
+        StoppedError: Ctrl-C or SIGTERM: the run has saved, and can be resumed.
 
     A run from a file:
 
@@ -46,20 +51,29 @@ def train(
     from attuner.errors import UsageError
     from attuner.recipe_loading import load_recipe
     from attuner.training import run as runs
+    from attuner.training.resuming import latest_run
 
-    if (recipe is None) == (resume is None) or (resume is not None and overrides):
+    if recipe is None and not resume:
         raise UsageError(
-            "train() was given a recipe and resume=, or neither.",
-            "A run is begun with a recipe, or gone on with as it was begun.",
+            "train() was given neither a recipe nor resume=.",
+            "A run is begun with a recipe, or gone on with.",
             'Call attuner.train("recipe.yaml") or attuner.train(resume="runs/NAME").',
         )
+    run = None
+    if recipe is None:
+        run = latest_run(Path("runs")) if resume is True else Path(str(resume))
+        recipe = run / "recipe.yaml" if overrides else None
+    elif resume and resume is not True:
+        run = Path(resume)
     if isinstance(recipe, str | Path) or overrides:
         recipe = load_recipe(_as_path(recipe), overrides)
 
     def go(told: Sequence[Listener]) -> Run:
-        if resume is not None:
-            return runs.resume(resume, listeners=told)
+        if run is not None:
+            return runs.resume(run, recipe, inexact=inexact, listeners=told)
         assert recipe is not None
+        if resume:
+            return runs.begin_or_resume(recipe, inexact=inexact, listeners=told)
         return runs.train(recipe, listeners=told)
 
     if listeners is not None:

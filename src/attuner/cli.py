@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attuner.errors import ModelError, UsageError, UserError
+from attuner.errors import ModelError, StoppedError, UsageError, UserError
 
 if TYPE_CHECKING:
     from attuner.console import Display
@@ -47,6 +47,9 @@ class _Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except UserError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from error
+        except StoppedError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
@@ -81,6 +84,15 @@ RecipeArguments = Annotated[
         metavar="RECIPE section.key=value",
         show_default=False,
         help="A recipe file, and options that override it: training.learning_rate=1e-4",
+    ),
+]
+TrainArguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RECIPE RUN section.key=value",
+        show_default=False,
+        help="A recipe file, and options that override it: training.learning_rate=1e-4. With "
+        "--resume: a run folder, instead or besides.",
     ),
 ]
 OverrideArguments = Annotated[
@@ -258,10 +270,21 @@ def check(
 
 @app.command()
 def train(
-    arguments: RecipeArguments = None,
+    arguments: TrainArguments = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with this run folder.")
-    ] = None,
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a run: the folder given, that of the recipe given, or the latest one.",
+        ),
+    ] = False,
+    inexact: Annotated[
+        bool,
+        typer.Option(
+            "--inexact",
+            help="With --resume: take changed options though the result is of neither recipe.",
+        ),
+    ] = False,
     task: TaskOption = None,
     model: CheckpointOption = None,
     data: DataOption = None,
@@ -282,20 +305,14 @@ def train(
         "source_column": source_column, "target_column": target_column,
         "text": text, "text_pair": text_pair, "label": label,
     }  # fmt: skip
-    if resume is None:
-        _train(_load(arguments, flags), as_json)
-        return
-    if arguments or any(flags.values()):
+    if resume:
+        _resume(arguments or (), flags, inexact, as_json)
+    elif inexact:
         raise UsageError(
-            "--resume goes on with a run as it was begun.",
-            "Neither a recipe nor options can be given with it.",
-            f"Type: attuner train --resume {resume}",
+            "--inexact was given without --resume.", "It allows a run to go on with other options."
         )
-    from attuner.training.run import resume as resume_run
-
-    with _display(as_json) as display:
-        run = resume_run(resume, listeners=[display])
-    _report(run, as_json)
+    else:
+        _train(_load(arguments, flags), as_json)
 
 
 @app.command()
@@ -376,7 +393,7 @@ def evaluate(
             engine=engine,
             quantization=quantization,
             num_beams=num_beams,
-            progress=lambda done, total: display(Progressed("Translating", done, total)),
+            progress=lambda done, total: display(Progressed("Scoring", done, total)),
             options=_EVALUATE_FLAGS,
         )
     if as_json:
@@ -588,6 +605,53 @@ def _train(recipe: Recipe, as_json: bool) -> None:
     with _display(as_json) as display:
         run = train_run(recipe, listeners=[display])
     _report(run, as_json)
+
+
+def _resume(arguments: Sequence[str], flags: dict[str, Any], inexact: bool, as_json: bool) -> None:
+    """Go on with the run that the arguments name: a folder, or that of a recipe.
+
+    A run that a recipe names is begun where there is none yet: so a job that is started again and
+    again types the same each time.
+    """
+    from attuner.recipe_loading import load_recipe
+
+    words = [text for text in arguments if "=" not in text or os.path.exists(text)]
+    overrides = [text for text in arguments if text not in words]
+    files = [Path(text) for text in words if _is_recipe_name(text)]
+    folders = [Path(text) for text in words if not _is_recipe_name(text)]
+    if len(files) > 1 or len(folders) > 1:
+        raise UsageError(
+            f"--resume was given {', '.join(words)}.",
+            "Expected one run folder, one recipe file, or one of each.",
+            "Type: attuner train --resume runs/NAME",
+        )
+    if folders and flags["name"] is not None:
+        raise UsageError(
+            "--name was given with a run folder.",
+            "A run that is resumed stays in its folder.",
+            f"Type: attuner train --resume {folders[0]}",
+        )
+    with _display(as_json) as display:
+        if not folders and (files or any(flags.values())):
+            from attuner.training.run import begin_or_resume
+
+            wanted = load_recipe(next(iter(files), None), overrides, flags)
+            run = begin_or_resume(wanted, inexact=inexact, listeners=[display])
+        else:
+            from attuner.training.resuming import latest_run
+            from attuner.training.run import resume
+
+            folder = folders[0] if folders else latest_run(Path("runs"))
+            recipe = None
+            if files or overrides or any(flags.values()):
+                recipe = load_recipe((files or [folder / "recipe.yaml"])[0], overrides, flags)
+            run = resume(folder, recipe, inexact=inexact, listeners=[display])
+    _report(run, as_json)
+
+
+def _is_recipe_name(text: str) -> bool:
+    """Whether a word of the command line names a recipe, not a run folder."""
+    return os.path.isfile(text) or text.endswith((".yaml", ".yml", ".json"))
 
 
 def _display(as_json: bool) -> Display:

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attuner.console_text import (
+    bad_loss_lines,
     comparison_lines,
     data_lines,
     duration,
@@ -32,6 +32,7 @@ from attuner.console_text import (
     score_line,
     score_row,
     seeds_lines,
+    split_lines,
 )
 from attuner.training import events
 
@@ -68,7 +69,6 @@ class Display:
             can_redraw = find_spec("ipywidgets") is not None
         self._progress: _Bar | _Lines = _Bar(self._console) if can_redraw else _Lines(self._console)
         self._metrics: list[str] | None = None
-        self._saved: Path | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +80,6 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        if kind is KeyboardInterrupt and self._saved is not None:
-            run_folder = self._saved.parent.parent
-            self._say([f"Go on from the last checkpoint: attuner train --resume {run_folder}"])
 
     def __call__(self, event: events.Event) -> None:
         """Show one event."""
@@ -97,8 +94,10 @@ class Display:
                 self._progress.work(event)
             case events.Evaluated():
                 self._show_scores(event)
-            case events.Saved():
-                self._saved = event.folder
+            case events.BadLoss():
+                self._say(bad_loss_lines(event))
+            case events.Split():
+                self._say(split_lines(event))
             case events.Finished():
                 self._say(finished_lines(event))
             case events.Compared():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from attuner.training.events import (
+    BadLoss,
     Compared,
     DataPrepared,
     Delivered,
@@ -14,6 +15,7 @@ from attuner.training.events import (
     Planned,
     Relabelled,
     SeedsCompared,
+    Split,
 )
 
 if TYPE_CHECKING:
@@ -155,6 +157,27 @@ def score_row(event: Evaluated, metrics: Sequence[str]) -> str:
     return f"{epoch:>8}{train_loss:>15}{loss:>17}{scores}{star}"
 
 
+def bad_loss_lines(event: BadLoss) -> list[str]:
+    """An update that was skipped; one that stops the run is in the error."""
+    if not event.is_skipped:
+        return []
+    names = ", ".join(event.examples[:_MOST_SOURCES])
+    more = len(event.examples) - _MOST_SOURCES
+    rest = f" and {more:,} more" if more > 0 else ""
+    return [f"Step {event.step:,} skipped: {event.what}. Its examples: {names}{rest}."]
+
+
+def split_lines(event: Split) -> list[str]:
+    """What was done where memory ran out: said the first time, at the tenth, hundredth, ..."""
+    before = event.total - event.num_splits
+    if before and len(str(before)) == len(str(event.total)):
+        return []
+    return [
+        f"Step {event.step:,}: memory ran out. A micro-batch was cut in two, and the update made "
+        f"all the same ({event.total:,} so far). A higher training.accumulation saves the time."
+    ]
+
+
 def finished_lines(event: Finished) -> list[str]:
     """How long the loop took, and how fast it was."""
     seconds = max(event.train_seconds, 1e-9)
@@ -165,6 +188,12 @@ def finished_lines(event: Finished) -> list[str]:
         f"Trained {event.num_steps:,} steps in {duration(event.seconds)}, evaluations included: "
         f"{event.num_examples / seconds:.1f} sentences/s, {event.num_steps / seconds:.2f} steps/s "
         f"while updating.{stopped}{best}",
+        *([f"Updates skipped for a bad loss: {event.num_skipped:,}."] if event.num_skipped else []),
+        *(
+            [f"Micro-batches cut in two as memory ran out: {event.num_splits:,}."]
+            if event.num_splits
+            else []
+        ),
     ]
 
 
@@ -178,7 +207,7 @@ def comparison_lines(event: Compared) -> list[str]:
     """How many translations changed, and how."""
     return [
         "",
-        f"Of {event.num_examples:,} held-out entries, {event.num_changed:,} are translated "
+        f"Of {event.num_examples:,} held-out entries, {event.num_changed:,} come out "
         f"differently: {event.num_nearer:,} nearer to the reference, {event.num_further:,} "
         "further from it (sentence chrF).",
         "Those that gained most:" if event.rows else "None came nearer.",

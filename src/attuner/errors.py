@@ -8,6 +8,9 @@
      ├─ RunError              a run folder cannot be written or resumed
      └─ MissingExtraError     an optional dependency is not installed
 
+    StoppedError              exit 130 (Ctrl-C) or 143 (SIGTERM): a run was asked to stop. It is a
+                              KeyboardInterrupt, so that no `except Exception` goes on after it
+
 Everything else is a bug of ours and keeps its traceback.
 """
 
@@ -73,6 +76,19 @@ class MissingExtraError(UserError):
             f"{what} needs the optional dependencies of attuner[{extra}].",
             remedy=f'Install them with: pip install "attuner[{extra}]"',
         )
+
+
+class StoppedError(KeyboardInterrupt):
+    """A run was asked to stop; the message says how to go on with it.
+
+    Args:
+        message: What was done, and what to type.
+        exit_code: As shells have it: 128 and the number of the signal.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def shown(text: str) -> str:

@@ -471,6 +471,12 @@ class Training(Section):
     early_stopping: EarlyStopping | None = None
     """Stop when `best_metric` no longer gets better. With classification after 5 evaluations
     without a new best, where not given."""
+    on_bad_loss: Literal["stop", "skip"] = "stop"
+    """What happens where the loss of an update is no number, or more than 100 nats a target token,
+    or its gradient is no number: stop, or `skip` the update. The step, the examples and their
+    places are said and kept in `metrics.jsonl` either way."""
+    max_bad_losses: Annotated[int, Field(ge=0)] = 10
+    """With `on_bad_loss: skip`: stop after all when more updates than this are bad."""
     seed: int = 42
     """Seed of the data order and of dropout, of a new head; from scratch, of the weights and of the
     lines that the vocabulary is learned from."""

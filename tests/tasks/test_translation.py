@@ -43,7 +43,7 @@ def test_without_a_layout_a_packed_model_fails_rather_than_mix_sequences() -> No
 class Letters:
     """A codec whose ids are code points."""
 
-    pad_token_id, eos_token_id, unk_token_id = 3, 0, 1
+    pad_token_id, eos_token_id, unk_token_id, num_source_ends = 3, 0, 1, 1
 
     def encode_source(self, texts: Sequence[str]) -> TokenColumn:
         return TokenColumn.from_lists([[*map(ord, text), 0] for text in texts])

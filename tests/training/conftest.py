@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from lessons import LESSONS, Tune
 
 from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
-from attuner.training.events import Event
+from attuner.training.events import Event, Listener
 from attuner.training.run import Run, train
 
 
@@ -45,8 +45,9 @@ def lesson_recipe(marian: Path, lessons: Path, tmp_path: Path) -> Callable[..., 
 def tune(lesson_recipe: Callable[..., Recipe]) -> Tune:
     """Run that recipe; returns the run and its events."""
 
-    def run(*overrides: str) -> tuple[Run, list[Event]]:
+    def run(*overrides: str, listeners: Sequence[Listener] = ()) -> tuple[Run, list[Event]]:
         events: list[Event] = []
-        return train(lesson_recipe(*overrides), listeners=[events.append]), events
+        recipe = lesson_recipe(*overrides)
+        return train(recipe, listeners=[events.append, *listeners]), events
 
     return run

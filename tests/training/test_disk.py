@@ -15,6 +15,7 @@ from lessons import Tune
 
 from attuner.errors import RunError
 from attuner.recipe import Recipe
+from attuner.training import checkpoint_folder
 from attuner.training.disk import disk_faults, size
 from attuner.training.events import Event, Planned, Saved
 from attuner.training.folder import RunFolder
@@ -69,6 +70,67 @@ def test_a_disk_that_fills_up_says_so_and_how_to_go_on(
     (small_disk / "ballast").unlink()
     if event is not Planned:
         assert resume(folder).model_folder.is_dir()
+
+
+def test_a_save_that_the_disk_breaks_off_leaves_the_last_checkpoint_whole(
+    tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stands in for the small disk where none can be mounted: the second save is broken off amid.
+    whole, _ = tune("output.name=whole")
+    inner, calls = checkpoint_folder.seal, [0]
+
+    def seal(checkpoint: Path) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(checkpoint / "files.json"))
+        inner(checkpoint)
+
+    monkeypatch.setattr(checkpoint_folder, "seal", seal)
+    with pytest.raises(RunError) as caught:
+        tune()
+
+    folder = tmp_path / "runs/test"
+    assert caught.value.happened == f"{folder}: the disk is full."
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000003"]
+    assert resume(folder).after == whole.after
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Makes a folder read-only, for root, too: mounts it on itself, without writing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    bind, remount, no_writing = 4096, 32, 1
+    mounted = []
+
+    def make(folder: Path) -> None:
+        place = os.fsencode(folder)
+        for flags in (bind, bind | remount | no_writing):
+            if libc.mount(place, place, None, flags, None) != 0:
+                pytest.skip(f"it cannot be mounted here: {os.strerror(ctypes.get_errno())}")
+            mounted.append(place)
+
+    yield make
+    for place in mounted[:1]:
+        libc.umount2(place, 2)
+
+
+def test_a_checkpoint_folder_that_becomes_read_only_stops_a_run_with_words(
+    tune: Tune, read_only: Callable[[Path], None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs/test"
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Saved) and event.step == 3:
+            read_only(folder / "checkpoints")
+
+    with pytest.raises(RunError) as caught:
+        tune(listeners=[listen])
+
+    assert str(caught.value) == (
+        f"{folder} cannot be written: Read-only file system.\n{_EXPECTED}"
+        f"Mend that, then go on with: attuner train --resume {folder}"
+    )
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000003"]
 
 
 @contextmanager

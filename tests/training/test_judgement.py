@@ -44,7 +44,7 @@ def test_a_loss_near_or_above_a_guess(loss: float, only_translates: bool, is_cer
         f"The loss on 32 training pairs is {loss:.2f} nats a token; guessing blindly among 60,000 "
         "tokens gives 11.00.\n"
         "Expected less than 8.25, also on texts that are new to the model.\n"
-        "Check that the tokenizer belongs to the checkpoint, and that the checkpoint knows both "
+        "Check that the tokenizer belongs to the checkpoint, and that the checkpoint knows the "
         "languages of the task." + ("" if only_translates else RAW)
     )
     assert found.is_certain is is_certain
@@ -80,11 +80,11 @@ def test_degenerate_translations(
     (found,) = output_findings(made, only_translates=only_translates)
 
     assert str(found) == (
-        f"Of the model's greedy translations of 4 training sources {what}, such as "
+        f"Of the model's greedy outputs for 4 training sources {what}, such as "
         f'"{texts[shown]}" for "{ENGLISH[shown]}".\n'
-        "Expected translations that differ, end, and do not go in circles.\n"
+        "Expected outputs that differ, end, and do not go in circles.\n"
         "Check that the checkpoint is whole, that the tokenizer belongs to it, and that it knows "
-        "both languages of the task." + ("" if only_translates else RAW)
+        "the languages of the task." + ("" if only_translates else RAW)
     )
     assert found.is_certain is only_translates
 
@@ -125,7 +125,7 @@ def test_translations_in_the_wrong_language(
     (found,) = language_findings(made, sides, ("en", "fr"), "Because.", only_translates=True)
 
     assert str(found) == (
-        f"Of the model's greedy translations of 4 training sources {num_wrong} {look} rather than "
+        f"Of the model's greedy outputs for 4 training sources {num_wrong} {look} rather than "
         f'fr, such as "{texts[0]}" for "{ENGLISH[0]}".\n'
         "Expected fr, as the targets of the data are.\n"
         "Because."

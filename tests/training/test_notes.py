@@ -24,7 +24,7 @@ Build = Callable[..., Recipe]
 
 TOO_LONG = (
     "No pair of lines is left for training of 8 examples: pairs of lines that are too long 9.\n"
-    "Expected pairs of lines with at most data.max_source_tokens=2 and data.max_target_tokens=128 "
+    "Expected pairs of lines with at most data.max_source_tokens=2 and data.max_target_tokens=64 "
     "tokens.\n"
     "Raise them, or set data.too_long=cut: lines are then cut and counted."
 )
@@ -101,8 +101,20 @@ def test_lines_skipped_in_training_are_cut_and_scored_in_validation(tune: Tune) 
     assert planned.num_examples == 9 - num_skipped
     assert (
         "Pairs of lines left out as too long (data.max_source_tokens=16, "
-        f"data.max_target_tokens=128): train {num_skipped}."
+        f"data.max_target_tokens=64): train {num_skipped}."
     ) in notes(events)
+
+
+def test_a_warm_up_that_does_not_end_is_said(tune: Tune) -> None:
+    said = (
+        "training.warmup_steps=2 are as many as the run's 2 steps or more: the learning rate never "
+        "reaches 0.003."
+    )
+    for steps, is_said in ((2, True), (3, False)):
+        _, events = tune(
+            f"training.max_steps={steps}", "training.warmup_steps=2", f"output.name=of-{steps}"
+        )
+        assert (said in notes(events)) is is_said
 
 
 def test_max_steps_are_told_in_epochs(tune: Tune) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from lessons import Tune
 
 from attuner.errors import RunError
 from attuner.recipe import Recipe
+from attuner.recipe_loading import load_recipe
+from attuner.training.checkpoint_folder import seal
 from attuner.training.events import Event, Finished, Noted, Saved, Stepped
-from attuner.training.run import Run, resume, train
+from attuner.training.run import Run, begin_or_resume, resume, train
 
 STEPS = ("step-000003", "step-000006", "step-000009")
 
@@ -95,8 +98,7 @@ def test_without_a_whole_checkpoint_nothing_is_resumed(run: Run) -> None:
 
     assert str(caught.value) == (
         "".join(
-            f"{folder / step} is damaged: No such file or directory: "
-            f"{folder / step}/random.safetensors.\n"
+            f"{folder / step} is damaged: random.safetensors is missing.\n"
             for step in reversed(STEPS)
         )
         + "Resuming needs one checkpoint whose files are whole.\n"
@@ -119,6 +121,7 @@ def test_weights_of_another_shape_leave_the_model_as_it_was(tmp_path: Path) -> N
     stored = load_file(saved / "model.safetensors")
     last = list(dict(model.named_parameters()))[-1]
     save_file({**stored, last: torch.zeros(3)}, saved / "model.safetensors")
+    seal(saved)
     other = tiny_model(seed=1)
     kept = {name: tensor.clone() for name, tensor in other.named_parameters()}
     with pytest.raises(RunError) as caught:
@@ -165,6 +168,7 @@ def test_a_best_that_is_gone_is_looked_for_anew(tune: Tune) -> None:
     about = json.loads(state.read_text())
     about["loop"] |= {"best_step": 3, "best": -1.0}
     state.write_text(json.dumps(about))
+    seal(state.parent)
     shutil.rmtree(folder / STEPS[0])
     _, events = resumed(run.folder)
 
@@ -186,7 +190,8 @@ def test_changed_data_are_refused(run: Run, lessons: Path) -> None:
         f"{lessons} has changed since the run began (SHA-256 {before[:12]}... then, {now[:12]}... "
         "now).\n"
         "A run goes on with the very data that it began with: its place in them is a number.\n"
-        "Put them back as they were (relative paths count from here), or start a new run: "
+        "Put them back as they were (relative paths count from here), say where they lie now: "
+        f"attuner train --resume {run.folder} data.train=..., or start a new run: "
         f"attuner train {run.folder}/recipe.yaml output.name=..."
     )
     lessons.unlink()
@@ -224,7 +229,233 @@ def test_without_its_manifest_a_run_is_not_resumed(run: Run) -> None:
     assert str(caught.value) == (
         f"{manifest} cannot be read: Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1)\n"
-        "Resuming compares the data with the fingerprints in it.\n"
-        f"Put the file back, or start a new run: attuner train {run.folder}/recipe.yaml "
-        "output.name=..."
+        "Resuming compares recipe, data and model with what is in it.\n"
+        "Put the file back (each checkpoint has a copy), or start a new run: "
+        f"attuner train {run.folder}/recipe.yaml output.name=..."
     )
+
+
+def test_a_single_changed_byte_is_recognised(run: Run) -> None:
+    path = run.folder / "checkpoints" / STEPS[2] / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    _, events = resumed(run.folder)
+
+    assert (
+        f"{path.parent} is damaged: model.safetensors has not the contents that were written: it "
+        "is passed over." in notes(events)
+    )
+    assert [event.step for event in events if isinstance(event, Stepped)] == [7, 8, 9]
+
+
+def test_what_is_half_written_is_said_and_goes_with_the_next_checkpoint(run: Run) -> None:
+    folder = run.folder / "checkpoints"
+    (folder / ".step-000009.partial").mkdir()
+    (folder / STEPS[2] / "state.json").unlink()  # a copy that broke off
+    _, events = resumed(run.folder)
+
+    for name in (".step-000009.partial", STEPS[2]):
+        assert f"{folder / name} is half written: it is passed over." in notes(events)
+    assert sorted(path.name for path in folder.iterdir()) == list(STEPS)
+
+
+def test_damaged_checkpoints_take_no_place_of_good_ones(tune: Tune) -> None:
+    run, _ = tune("training.evaluate=none", "training.keep_checkpoints=2")
+    folder = run.folder / "checkpoints"
+    cut_in_half(folder / STEPS[2] / "model.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        resume(run.folder, listeners=[interrupt_at(8)])
+
+    # Were the damaged one still counted, the good ones would be too many.
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [STEPS[1], "step-000008-stopped"]
+
+
+def test_checkpoints_that_a_killed_run_had_no_time_to_delete_go(run: Run) -> None:
+    folder = run.folder / "checkpoints"
+    shutil.copytree(folder / STEPS[0], folder / "step-000001")
+    resume(run.folder)
+
+    assert sorted(path.name for path in folder.iterdir()) == list(STEPS)
+
+
+def interrupt_at(step: int) -> Callable[[Event], None]:
+    def listen(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return listen
+
+
+def test_a_copy_elsewhere_is_resumed_with_its_data_elsewhere(
+    tune: Tune, lessons: Path, tmp_path: Path
+) -> None:
+    whole, _ = tune("output.name=whole")
+    with pytest.raises(KeyboardInterrupt):
+        tune("output.name=cut", listeners=[interrupt_at(4)])
+    other = tmp_path / "other machine"
+    other.mkdir()
+    moved = Path(shutil.move(tmp_path / "runs/cut", other / "copy"))
+    data = Path(shutil.move(lessons, other / "data.jsonl"))
+    with pytest.raises(RunError) as caught:
+        resume(moved)
+    assert caught.value.happened == f"{lessons} is missing, which the run began with."
+    recipe = load_recipe(moved / "recipe.yaml", [f"data={data}", f"data.validation={data}"])
+    run = resume(moved, recipe)
+
+    assert run.folder == moved
+    assert run.after == whole.after
+    for file in ("model/model.safetensors", "model/config.json"):
+        assert (moved / file).read_bytes() == (whole.folder / file).read_bytes()
+    assert load_recipe(moved / "recipe.yaml").data.train[0].path == str(data)
+    assert resume(moved).after == whole.after
+
+
+def test_files_that_give_other_examples_are_refused(
+    lesson_recipe: Callable[..., Recipe], lessons: Path, tmp_path: Path
+) -> None:
+    # What is held out depends on the names of files.
+    paths = [tmp_path / f"{name}.jsonl" for name in "abcd"]
+    rows = lessons.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, path in enumerate(paths):
+        path.write_text("".join(rows[2 * number : 2 * number + 2]), encoding="utf-8")
+
+    def build(files: list[Path]) -> Recipe:
+        return lesson_recipe(
+            f"data.train=[{', '.join(map(str, files))}]", "data.validation=null",
+            "data.split.by=file", "data.split.validation=2", "data.split.test=2",
+            "training.max_steps=1", "training.evaluate=none",
+        )  # fmt: skip
+
+    run = train(build(paths))
+    found = []
+    for attempt in "efghijkl":
+        moved = [path.rename(tmp_path / f"{attempt}{path.name[-7:]}") for path in paths]
+        try:
+            resume(run.folder, build(moved))
+        except RunError as error:
+            found.append(str(error))
+        paths = moved
+    assert found
+    assert "although the files are the same." in found[0]
+
+
+def test_a_changed_recipe_is_refused_by_option(run: Run) -> None:
+    recipe = run.folder / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text.replace("learning_rate: 0.003", "learning_rate: 0.001"), "utf-8")
+    with pytest.raises(RunError) as caught:
+        resume(run.folder)
+    assert caught.value.happened == (
+        "The recipe has changed since the run began:\n"
+        "  training.learning_rate: 0.003 → 0.001 (steps before had another rate)"
+    )
+    again, events = run.folder, notes(resumed_inexactly(run.folder))
+    assert (
+        "Changed after step 9: training.learning_rate: 0.003 → 0.001 (steps before had another "
+        "rate). The result is of neither recipe." in events
+    )
+    assert json.loads((again / "manifest.json").read_text())["changes"][0]["is_exact"] is False
+    assert resume(run.folder)  # it is the run's recipe now
+
+
+def resumed_inexactly(folder: Path) -> list[Event]:
+    events: list[Event] = []
+    resume(folder, inexact=True, listeners=[events.append])
+    return events
+
+
+def test_more_epochs_at_a_constant_rate_are_those_of_the_longer_run(tune: Tune) -> None:
+    options = ("training.schedule=constant", "training.precision=fp32")
+    whole, _ = tune(*options, "training.epochs=3", "output.name=whole")
+    short, _ = tune(*options, "training.epochs=2")
+    longer = load_recipe(short.folder / "recipe.yaml", ["training.epochs=3"])
+    run = resume(short.folder, longer)
+
+    assert run.after == whole.after
+    name = "model.safetensors"
+    assert (run.model_folder / name).read_bytes() == (whole.model_folder / name).read_bytes()
+
+
+def test_a_run_without_a_checkpoint_starts_anew(tune: Tune, lessons: Path) -> None:
+    whole, _ = tune("output.name=whole")
+    cut, _ = tune("output.name=cut")
+    for path in ("checkpoints", "model"):
+        shutil.rmtree(cut.folder / path)
+    (cut.folder / "notes.txt").write_text("mine")
+    run, events = resumed(cut.folder)
+
+    assert f"{cut.folder} has no checkpoint yet: the run starts anew." in notes(events)
+    assert [event.step for event in events if isinstance(event, Stepped)] == list(range(1, 10))
+    assert run.after == whole.after
+    assert (cut.folder / "notes.txt").read_text() == "mine"
+    wanted, found = (
+        [(line["event"], line.get("step")) for line in lines(folder)]
+        for folder in (whole.folder, cut.folder)
+    )
+    assert found == wanted
+
+
+def test_a_recipe_begins_its_run_or_goes_on_with_it(
+    lesson_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = lesson_recipe()
+    folder = tmp_path / "runs/test"
+    with pytest.raises(KeyboardInterrupt):
+        begin_or_resume(recipe, listeners=[interrupt_at(4)])
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        STEPS[0], "step-000004-stopped",
+    ]  # fmt: skip
+    events: list[Event] = []
+    begin_or_resume(recipe, listeners=[events.append])
+    assert next(event.step for event in events if isinstance(event, Stepped)) == 5
+    shutil.rmtree(folder)
+    (folder / "checkpoints").mkdir(parents=True)  # killed before its recipe was written
+    assert begin_or_resume(recipe).model_folder.is_dir()
+
+
+def test_another_machine_is_said(run: Run) -> None:
+    manifest = run.folder / "manifest.json"
+    about = json.loads(manifest.read_text(encoding="utf-8"))
+    about["machine"]["processor"] = "Z80"
+    about["versions"]["torch"] = "0.1"
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+    _, events = resumed(run.folder)
+
+    said = [note for note in notes(events) if note.startswith("Not bit for bit as it began: ")]
+    assert [note.split(": ")[1].split(" → ")[0] for note in said] == ["processor Z80", "torch 0.1"]
+
+
+def test_a_checkpoint_holds_the_manifest_and_every_random_state(run: Run) -> None:
+    checkpoint = run.folder / "checkpoints" / STEPS[2]
+    digests = json.loads((checkpoint / "files.json").read_text())
+
+    assert (checkpoint / "manifest.json").read_bytes() == (
+        run.folder / "manifest.json"
+    ).read_bytes()
+    assert sorted(digests) == [
+        "manifest.json", "model.safetensors", "optimizer.safetensors", "random.safetensors",
+        "state.json",
+    ]  # fmt: skip
+    about = json.loads((checkpoint / "state.json").read_text())
+    assert {"python_random", "numpy_random", "loop", "scaler"} == set(about)
+
+
+def test_numpy_s_own_random_state_is_put_back(tmp_path: Path) -> None:
+    import numpy as np
+    from tiny import tiny_model
+
+    from attuner.training.checkpoint import load_checkpoint, save_checkpoint
+    from attuner.training.loop import LoopState
+    from attuner.training.optimizer import build_optimizer
+
+    model = tiny_model()
+    optimizer = build_optimizer(model, learning_rate=1.0, weight_decay=0.0)
+    np.random.seed(3)
+    np.random.normal()  # which keeps a second number for later
+    saved = save_checkpoint(tmp_path, model, optimizer, LoopState(step=1))
+    expected = np.random.normal(size=5)
+    np.random.seed(4)
+    load_checkpoint(saved, model, optimizer)
+    assert (np.random.normal(size=5) == expected).all()

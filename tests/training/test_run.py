@@ -10,7 +10,8 @@ import pytest
 from lessons import LESSONS, Tune
 
 from attuner.errors import DataError, ModelError, RunError
-from attuner.recipe_loading import load_recipe
+from attuner.recipe import Recipe
+from attuner.recipe_loading import dump_recipe, load_recipe
 from attuner.training.events import Compared, Delivered, Evaluated, Event, Noted, Planned, Saved
 from attuner.training.run import resume, train
 
@@ -245,15 +246,22 @@ def test_a_checkpoint_without_tokenizer_is_refused(
             "Expected a folder that `attuner train` wrote, such as runs/NAME.",
         ),
         (
-            lambda folder: (folder / "recipe.yaml").touch(),
-            "{0} holds no checkpoint.\n"
+            lambda folder: (folder / "model").mkdir(),
+            "{0} holds a model, but no checkpoint.\n"
             "A run can be resumed from its first checkpoint on.\n"
-            "Start it anew: delete the folder and type: attuner train {0}/recipe.yaml",
+            "Start a new run: attuner train {0}/recipe.yaml output.name=...",
         ),
     ],
 )
-def test_what_cannot_be_resumed(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
+def test_what_cannot_be_resumed(
+    lesson_recipe: Callable[..., Recipe],
+    tmp_path: Path,
+    make: Callable[[Path], None],
+    message: str,
+) -> None:
     make(tmp_path)
+    if (tmp_path / "model").exists():
+        (tmp_path / "recipe.yaml").write_text(dump_recipe(lesson_recipe()), encoding="utf-8")
     with pytest.raises(RunError) as caught:
         resume(tmp_path)
 

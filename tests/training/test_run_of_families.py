@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from checkpoints import KINDS, write_checkpoint
 
 import attuner
+from attuner.data.preparation import training_pairs
 from attuner.errors import ModelError
+from attuner.evaluation.evaluate import evaluate
+from attuner.models.loading import load_seq2seq
+from attuner.models.usage import load_codec_between
 from attuner.recipe import Recipe
+from attuner.tasks.translation import TranslationTask, encode
+from attuner.training.data import prepare_data
 from attuner.training.events import Evaluated, Event
 from attuner.training.run import train
+from attuner.training.scoring import token_loss
 
 TEXTS = ["Open the file", "Close all windows", "Delete file?"]
 
@@ -66,6 +74,34 @@ def test_a_run_delivers_its_direction(
         made = model.translate(TEXTS, num_beams=1, max_new_tokens=40)
         assert [text.strip() for text in made] == expected
     assert len({*expected, *before}) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "rate"), [("nllb", 0.3), ("mbart", 0.3), ("t5", 3.0), ("bart", 0.3)]
+)
+def test_the_best_weights_are_delivered_and_scored(
+    kind: str, rate: float, lesson_recipe: Callable[..., Recipe], tmp_path: Path, cache: Path
+) -> None:
+    origin = write_checkpoint(kind, tmp_path / "origin")
+    recipe = lesson_recipe(
+        f"model={origin}", "model.self_check=warn", "training.precision=fp32",
+        "training.best_metric=loss", "training.schedule=constant", "training.epochs=5",
+        f"training.learning_rate={rate}", f"output.name={kind}",
+    )  # fmt: skip
+    run = train(recipe)
+    losses = [event["scores"]["loss"] for event in run.epochs if event["when"] == "epoch"]
+    examples = prepare_data(recipe).validation
+    model, codec = load_seq2seq(run.model_folder), load_codec_between(run.model_folder)
+    features = encode(list(training_pairs(examples)), codec).features
+    task = TranslationTask(model)
+    with task.prepared(model):
+        loss = token_loss(model, task, features, torch.device("cpu"))
+    found = evaluate(attuner.load(run.folder), examples, num_beams=1, max_new_tokens=40)
+
+    assert min(losses) < losses[-1]  # at such a rate the last weights are not the best
+    assert loss == pytest.approx(min(losses), rel=1e-4)
+    assert dict(run.after) == pytest.approx({"loss": loss, **found.scores}, rel=1e-4)
 
 
 def test_a_wrong_language_stops_before_the_data_are_read(

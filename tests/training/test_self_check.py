@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,8 +17,11 @@ from tiny import FAMILIES
 
 from attuner.data.features import SequencePairs
 from attuner.errors import ModelError
+from attuner.inference.transformers_engine import TransformersEngine
 from attuner.models.codec import load_codec
+from attuner.models.json_files import read_json_object
 from attuner.models.loading import load_seq2seq, resolve_model
+from attuner.models.usage import load_codec_between
 from attuner.recipe import Recipe
 from attuner.tasks.translation import encode
 from attuner.training.check import check
@@ -115,7 +118,7 @@ def test_a_checkpoint_of_the_other_direction() -> None:
     assert example[2] in SWAPPED
     assert refusal(checked) == (
         "the model does not pass the self-check.\n"
-        "Of the model's greedy translations of 8 training sources 8 look like fr rather than en, "
+        "Of the model's greedy outputs for 8 training sources 8 look like fr rather than en, "
         f"such as {example[0].removeprefix('such as ')}\n"
         "Expected en, as the targets of the data are.\n"
         "The checkpoint says that it translates en into fr: take the one of the other direction.\n"
@@ -143,7 +146,7 @@ def test_rows_of_another_vocabulary(name: str, request: pytest.FixtureRequest) -
         f"The loss on 5 training pairs is {loss:.2f} nats a token; guessing blindly among "
         f"{size:,} tokens gives {guess:.2f}.\n"
         f"Expected less than {0.75 * guess:.2f}, also on texts that are new to the model.\n"
-        "Check that the tokenizer belongs to the checkpoint, and that the checkpoint knows both "
+        "Check that the tokenizer belongs to the checkpoint, and that the checkpoint knows the "
         "languages of the task."
     )
 
@@ -157,11 +160,11 @@ def test_a_decoder_that_was_zeroed(marian: Path) -> None:
     degenerate = next(found for found in checked.damage if "greedy" in found.happened)
 
     assert re.fullmatch(
-        "Of the model's greedy translations of 8 training sources (all 8 are the same|8 are empty|"
+        "Of the model's greedy outputs for 8 training sources (all 8 are the same|8 are empty|"
         '8 repeat themselves|8 do not end), such as ".*" for ".*"\\.\n'
-        "Expected translations that differ, end, and do not go in circles\\.\n"
+        "Expected outputs that differ, end, and do not go in circles\\.\n"
         "Check that the checkpoint is whole, that the tokenizer belongs to it, and that it knows "
-        "both languages of the task\\.",
+        "the languages of the task\\.",
         str(degenerate),
     )
     assert checked.facts[-2:] == ("degenerate greedy output", "its language not judged")
@@ -208,33 +211,14 @@ def test_a_vocabulary_that_is_too_small(marian: Path, tmp_path: Path) -> None:
     assert checked.facts[-1] == "not run"
 
 
-class InGerman:
-    """A codec of many languages whose target is forced to begin with a token of its own."""
-
-    def __init__(self, codec: Any, forced_bos_token_id: int) -> None:
-        self._codec = codec
-        self.forced_bos_token_id = forced_bos_token_id
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._codec, name)
-
-
-def test_translations_that_begin_with_another_token_than_the_language_s(marian: Path) -> None:
+def test_the_codec_s_language_comes_first_whatever_the_checkpoint_forces(marian: Path) -> None:
     codec = load_codec(marian)
-    pieces = json.loads((marian / "vocab.json").read_text())
-    ids = list(pieces.values())[20:22]
-    german, french = (codec.target_tokens([i])[0] for i in ids)
-
-    def force(model: Any) -> None:
-        model.generation_config.forced_bos_token_id = ids[1]
-
-    checked = looked_at(marian, PAIRS, damage=force, codec=InGerman(codec, ids[0]))
-    assert [str(found) for found in checked.damage if "begin" in found.happened] == [
-        f'Translations begin with "{french}" (id {ids[1]}), not with "{german}" (id {ids[0]}), '
-        "the token of the target language.\n"
-        "Expected the token of the task's target language.\n"
-        f"Set forced_bos_token_id to {ids[0]} in generation_config.json."
-    ]
+    (first, *_), other = codec.encode_target(["Ouvrir le fichier"]).to_lists()[0], 20
+    codec.forced_bos_token_id = first
+    model = load_seq2seq(marian)
+    cast(Any, model).generation_config.forced_bos_token_id = other
+    (made,) = TransformersEngine(model, codec).generate(["Delete file?"], num_beams=1)
+    assert made[0].token_ids[0] == first != other
 
 
 CAUSES = [
@@ -252,9 +236,15 @@ CAUSES = [
     ),
     (
         {},
-        {"vocab.json": {">>fra<<": 7, ">>ron<<": 8}, "tokenizer_config.json": {"source_lang": ""}},
-        "The checkpoint knows 2 codes of languages (>>fra<<, >>ron<<): begin each source text with "
-        "the one of the target language.",
+        {"vocab.json": {">>eng<<": 7, ">>ron<<": 8}, "tokenizer_config.json": {"source_lang": ""}},
+        "The checkpoint was told to write eng (task.target=en): check that it has learned this "
+        "language, and that the data's targets are in it.",
+    ),
+    (
+        {},
+        {"attuner.json": {"prefix": "do: "}, "tokenizer_config.json": {"source_lang": ""}},
+        'Before each source stands "do: ": check that the checkpoint was trained for that, or give '
+        "other words: task.prefix.",
     ),
 ]
 
@@ -264,10 +254,10 @@ def test_the_probable_cause_of_the_wrong_language(
     tmp_path: Path, generation: dict[str, int], files: dict[str, Any], cause: str
 ) -> None:
     folder = Path(shutil.copytree(resolve_model("embedded:en-fr"), tmp_path / "model"))
-    codec = load_codec(folder)
     for name, values in files.items():
-        settings = json.loads((folder / name).read_text())
+        settings = read_json_object(folder / name)
         (folder / name).write_text(json.dumps({**settings, **values}))
+    codec = load_codec_between(folder, "fr", "en")
 
     def force(model: Any) -> None:
         model.generation_config.update(**generation)
@@ -311,7 +301,7 @@ def test_without_data_only_the_checkpoint_is_looked_at(marian: Path) -> None:
 def test_data_without_words_are_not_translated(marian: Path) -> None:
     checked = looked_at(marian, {f"%{n}": f"%{n} " for n in range(9)})
     assert checked.damage == ()
-    assert checked.facts[-1] == "no source fit to translate"
+    assert checked.facts[-1] == "no source fit to generate from"
 
 
 @pytest.fixture

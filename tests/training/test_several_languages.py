@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkpoints import write_checkpoint
 from lessons import LESSONS
 
 from attuner.data.batching import BatchPlan
@@ -79,6 +80,31 @@ def test_one_model_learns_two_languages(polyglot: None, build: Build, cache: Pat
     scored = next(event for event in events if isinstance(event, Evaluated))
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").open()]
     assert next(e for e in lines if e["event"] == "evaluated")["scores"] == dict(scored.scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nllb", "m2m100", "mbart50"])
+def test_a_checkpoint_of_many_languages_learns_two(
+    kind: str, build: Build, tmp_path: Path, cache: Path
+) -> None:
+    path = tmp_path / "two.jsonl"
+    rows = [{"en": en, "fr": LESSONS[en], "de": german} for en, german in GERMAN.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    origin = write_checkpoint(kind, tmp_path / "origin")
+    run = train(
+        build(
+            f"model={origin}", "model.self_check=warn",
+            f"data.train={path}", f"data.validation={path}", "data.temperature=5",
+            "training.epochs=100", "training.learning_rate=0.01", "training.evaluate=none",
+        )
+    )  # fmt: skip
+    for language in ("fr", "de"):
+        assert run.after[f"chrf/{language}"] > run.before[f"chrf/{language}"] + 20
+    translator = load(run.folder)
+    text = "Open the file"
+    made = {language: translator.translate(text, target=language) for language in ("fr", "de")}
+    assert made["fr"] != made["de"]
+    assert translator.translate(text) == made["fr"]  # the first of the list
 
 
 def test_a_file_gives_all_languages_that_it_holds(build: Build) -> None:

@@ -6,11 +6,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from attuner.data.features import TokenColumn
 
 Encode = Callable[[Sequence[str]], TokenColumn]
 Decode = Callable[[Sequence[Sequence[int]]], list[str]]
+
+_MOST_LETTERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ def lost_characters(
 ) -> list[LostCharacter]:
     """The characters of `texts` that a tokenizer loses, the most frequent first.
 
-    Each different character is tried once, between two letters, so that all texts are covered
-    at the price of a few hundred short encodings.
+    Each different character is tried once, between two letters that the tokenizer keeps, so that
+    all texts are covered at the price of a few hundred short encodings.
 
     Args:
         texts: Lines as the model sees them.
@@ -49,19 +52,28 @@ def lost_characters(
         counts.update(text)
     characters = sorted(counts)
     # Combining marks would melt into a letter before them, as they should.
-    probes = [f"a{c}b" for c in characters if not unicodedata.combining(c)]
+    left, right = _kept_letters(counts, encode, decode)
+    probes = [f"{left}{c}{right}" for c in characters if not unicodedata.combining(c)]
     ids = encode(probes).to_lists()
     lost = []
     for probe, tokens, back in zip(probes, ids, decode(ids), strict=True):
         if back == probe:
             continue
-        found = back.strip().removeprefix("a").removesuffix("b")
+        found = back.strip().removeprefix(left).removesuffix(right)
         if unk_token_id in tokens:
             fate = "unknown"
         else:
             fate = f'becomes "{found}"' if found else "vanishes"
         lost.append(LostCharacter(probe[1], _name(probe[1]), counts[probe[1]], fate))
     return sorted(lost, key=lambda entry: -entry.count)
+
+
+def _kept_letters(counts: Counter[str], encode: Encode, decode: Decode) -> str:
+    """Two letters that come back: `ab`, or the commonest ones of a vocabulary without them."""
+    letters = [char for char, _ in counts.most_common() if char.isalpha()][:_MOST_LETTERS]
+    tried = ["ab", *(f"{one}{other}" for one, other in pairwise(letters))]
+    kept = zip(tried, decode(encode(tried).to_lists()), strict=True)
+    return next((pair for pair, back in kept if pair == back), "ab")
 
 
 def _name(character: str) -> str:

@@ -107,11 +107,13 @@ class TokenColumn:
         lengths = self.lengths
         return TokenColumn(self.values[np.repeat(chosen, lengths)], offsets_of(lengths[chosen]))
 
-    def cut(self, longest: int) -> TokenColumn:
-        """No sequence longer than `longest` ids; those that were keep their last one.
+    def cut(self, longest: int, num_kept: int = 1) -> TokenColumn:
+        """No sequence longer than `longest` ids; those that were keep their last `num_kept`.
 
         >>> TokenColumn.from_lists([[5, 6, 7, 0], [8, 0]]).cut(3).to_lists()
         [[5, 6, 0], [8, 0]]
+        >>> TokenColumn.from_lists([[5, 6, 7, 0, 1], [8, 0, 1]]).cut(3, num_kept=2).to_lists()
+        [[5, 0, 1], [8, 0, 1]]
         """
         lengths = self.lengths
         is_long = lengths > longest
@@ -119,7 +121,8 @@ class TokenColumn:
             return self
         cuts, ends = self.offsets[:-1][is_long] + longest, self.offsets[1:][is_long]
         values = self.values.copy()
-        values[cuts - 1] = values[ends - 1]
+        for place in range(1, num_kept + 1):
+            values[cuts - place] = self.values[ends - place]
         # +1 where a part to leave out begins, -1 where it ends: their sum says what is inside.
         edges = np.zeros(len(values) + 1, np.int8)
         edges[cuts] += 1
@@ -182,12 +185,14 @@ class LabelledTexts:
         token_types: For pairs, where the family tells them apart: which text each token is of.
         targets: What is learned, as `labels.LabelSet.encode` makes it: (rows,) or (rows, C).
         weight: For each row, how often it is seen in an epoch.
+        example: For each row, index of the example it is of.
     """
 
     tokens: TokenColumn
     token_types: TokenColumn | None
     targets: npt.NDArray[Any]
     weight: npt.NDArray[np.float64]
+    example: Ints
 
     def __len__(self) -> int:
         return len(self.tokens)

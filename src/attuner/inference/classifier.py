@@ -129,7 +129,11 @@ class Classifier:
             max_tokens=self.max_tokens,
         )
         features = LabelledTexts(
-            encoded.tokens, encoded.token_types, np.zeros(len(firsts)), np.ones(len(firsts))
+            encoded.tokens,
+            encoded.token_types,
+            np.zeros(len(firsts)),
+            np.ones(len(firsts)),
+            np.arange(len(firsts)),
         )
         with self._task.prepared(self._model):
             return predict_logits(self._model, self._task, features, progress=progress)[which]

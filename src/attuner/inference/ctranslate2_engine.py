@@ -115,7 +115,8 @@ class CTranslate2Engine:
         max_source_tokens = settings.within_positions(max_source_tokens)
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
-        ids = self.codec.encode_source([lines[place] for place in firsts]).cut(max_source_tokens)
+        ids = self.codec.encode_source([lines[place] for place in firsts])
+        ids = ids.cut(max_source_tokens, self.codec.num_source_ends)
         sources = [[self._source_tokens[i] for i in row] for row in ids.to_lists()]
         starts = target_starts(self.codec, [prefixes[place] for place in firsts], settings)
         if self._takes_start:

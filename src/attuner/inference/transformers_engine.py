@@ -64,7 +64,8 @@ class TransformersEngine:
         prefixes = target_prefixes or [""] * len(lines)
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
         limit = self.settings.within_positions(max_source_tokens)
-        sources = self.codec.encode_source([lines[i] for i in firsts]).cut(limit).to_lists()
+        ids = self.codec.encode_source([lines[i] for i in firsts])
+        sources = ids.cut(limit, self.codec.num_source_ends).to_lists()
         starts = target_starts(self.codec, [prefixes[i] for i in firsts], self.settings)
         results: list[list[Hypothesis]] = [[] for _ in sources]
         with self._evaluating():

@@ -45,6 +45,8 @@ class TextCodec(Protocol):
         languages: Codes of the languages that the checkpoint tells apart, in its spelling; none
             where it is of one pair of languages, or of no language.
         pair: The languages that the tokens are for.
+        num_source_ends: Tokens that end each source and are kept where it is cut: the end token,
+            in some families followed by the language.
     """
 
     pad_token_id: int
@@ -55,6 +57,7 @@ class TextCodec(Protocol):
     decoder_start_token_id: int | None
     languages: tuple[str, ...]
     pair: Pair
+    num_source_ends: int
 
     @property
     def source_prefix(self) -> str:
@@ -189,6 +192,7 @@ class MarianCodec:
         self._marks = SourceText.of("MarianTokenizer", source_vocabulary)
         self.languages = self._marks.languages
         self.pair = Pair()
+        self.num_source_ends = 1
 
     @property
     def source_prefix(self) -> str:

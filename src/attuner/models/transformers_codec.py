@@ -68,6 +68,7 @@ class TransformersCodec:
         self.forced_bos_token_id: int | None = None
         self.decoder_start_token_id: int | None = None
         self.pair = Pair()
+        self.num_source_ends = 1
         kind = type(self.tokenizer).__name__.removesuffix("Fast")
         marks = LANGUAGE_TOKENS.get(kind)
         self.marks = None if marks is None or marks.is_text else marks
@@ -171,6 +172,7 @@ class TransformersCodec:
         eos = self.eos_token_id
         # NLLB's first tokenizers put the source's language at the end; some were tuned so.
         follows = self.marks.follows or getattr(self.tokenizer, "legacy_behaviour", False)
+        self.num_source_ends = 2 if follows else 1
         source_frame = ([], [eos, source_id]) if follows else ([source_id], [eos])
         if self.marks.starts_decoder:
             self.decoder_start_token_id = target_id

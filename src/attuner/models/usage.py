@@ -106,13 +106,15 @@ def load_codec_between(
     """
     tuned = tuned or folder
     bare, usage = load_codec(folder), read_usage(tuned)
+    if prefix is not None:  # before languages are told, for which the family might lack words
+        bare = bare.with_prefix(prefix)
     if source is None or target is None:
         known = _default_languages(bare, tuned)
         source, target = source or known[0], target or known[1]
     is_told = not bare.languages or target is not None  # else each text has to be
     codec = bare.between(source, target) if is_told else bare
     if prefix is not None:
-        return codec.with_prefix(prefix)
+        return codec
     return codec if usage is None else _with_tuned_words(codec, bare, usage)
 
 

@@ -67,6 +67,7 @@ def encode(
         None if types is None else types.where(fits),
         labels.encode([example.label for example in kept]),
         np.array([example.weight for example in kept], np.float64),
+        np.flatnonzero(fits),
     )
     counts = {
         "text cut": encoded.num_cut if too_long == "cut" else 0,

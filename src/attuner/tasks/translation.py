@@ -77,7 +77,8 @@ def encode(
             source, target, example = source.where(fits), target.where(fits), example[fits]
             counts["too long"] += len(fits) - len(example)
         else:
-            source, target = source.cut(max_source_tokens), target.cut(max_target_tokens)
+            source = source.cut(max_source_tokens, codec.num_source_ends)
+            target = target.cut(max_target_tokens)
             counts["source cut"] += int(source_is_long.sum())
             counts["target cut"] += int(target_is_long.sum())
         chunks.append((source, target, example))

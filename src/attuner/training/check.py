@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,20 +122,18 @@ def check(
 
 def check_text(job: TextJob, *, row: int | None, find: str | None, model_output: bool) -> Checked:
     """The same for text → text; arguments as in `check`."""
-    recipe = job.recipe
     job.find_model()
     job.read()
     with tempfile.TemporaryDirectory(prefix="attuner-") as name:
         job.learn_vocabulary(Path(name) / "vocabulary")  # its files are not kept
-        return _checked(job, recipe, row, find, model_output)
+        return _checked(job, row, find, model_output)
 
 
-def _checked(
-    job: TextJob, recipe: Recipe, row: int | None, find: str | None, model_output: bool
-) -> Checked:
+def _checked(job: TextJob, row: int | None, find: str | None, model_output: bool) -> Checked:
     from attuner.training.setup import load_model
 
-    prepared, origin = job.prepared, job.origin
+    recipe, origin = job.recipe, job.origin
+    prepared = replace(job.prepared, notes=(*job.prepared.notes, *job.lowered))
     if row is not None or find is not None:
         chosen, num_found = _choose(prepared, row, find)
         outputs = _outputs(recipe, origin, chosen) if model_output else []

@@ -1,22 +1,23 @@
-"""Checkpoints: the full state of a run, without pickle, written so that none is ever half.
+"""Checkpoints: the full state of a run, without pickle.
 
-A checkpoint is a folder `step-000123` with
+A checkpoint is a folder `step-000123` (see `checkpoint_folder`) with
 
     model.safetensors       trained weights and buffers, fp32
     ema.safetensors         the running mean of the trained weights, where there is one
     optimizer.safetensors   AdamW's moments, by parameter name
     random.safetensors      random states of torch (processor and accelerators)
-    state.json              loop state, best so far, the batch plan's position
+    state.json              loop state, best so far, the batch plan's position, the random states of
+                            Python and numpy, the scale of fp16 gradients
+    manifest.json           the run's manifest, where it has one
+    files.json              SHA-256 of the files above
 
 Frozen weights are not in it: they are those of the model that the run began with, whose fingerprint
-is in the manifest. A checkpoint is written as `.step-000123.partial`, synced, and renamed: a folder
-with the final name is complete.
+is in the manifest. Nor is the schedule: a learning rate follows from the step and the recipe.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 from collections.abc import Mapping
@@ -25,6 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError
 from attuner.training.averaging import trained_weights
+from attuner.training.checkpoint_folder import (
+    STATE,
+    checkpoint_name,
+    require_whole,
+    written_whole,
+)
 from attuner.training.loop import LoopState
 
 if TYPE_CHECKING:
@@ -34,7 +41,8 @@ if TYPE_CHECKING:
     from attuner.training.averaging import Ema
 
 MODEL, EMA = "model.safetensors", "ema.safetensors"
-_FILES = (MODEL, "optimizer.safetensors", "random.safetensors", "state.json")
+_OPTIMIZER, _RANDOM, _MANIFEST = "optimizer.safetensors", "random.safetensors", "manifest.json"
+_FILES = (MODEL, _OPTIMIZER, _RANDOM, STATE)
 
 
 def save_checkpoint(
@@ -45,6 +53,8 @@ def save_checkpoint(
     *,
     scaler: torch.amp.GradScaler | None = None,
     ema: Ema | None = None,
+    manifest: Path | None = None,
+    is_stop: bool = False,
 ) -> Path:
     """Write a checkpoint into `folder` (the run's `checkpoints`); returns its own folder.
 
@@ -55,37 +65,30 @@ def save_checkpoint(
         state: Where the loop stands.
         scaler: That of fp16, where there is one.
         ema: The running mean, where there is one.
+        manifest: The run's manifest, of which a copy goes with it.
+        is_stop: It is saved because the run was asked to stop.
 
     Raises:
         OSError, SafetensorError: It cannot be written; nothing of it is left then.
     """
     from safetensors.torch import save_file
 
-    final = folder / f"step-{state.step:06d}"
-    partial = folder / f".{final.name}.partial"
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    final = folder / checkpoint_name(state.step, is_stop=is_stop)
+    with written_whole(final) as partial:
         save_file(_weights(model), partial / MODEL)
         if ema is not None:
             save_file(dict(ema.weights), partial / EMA)
-        save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
-        save_file(_random_states(), partial / "random.safetensors")
+        save_file(_moments(model, optimizer), partial / _OPTIMIZER)
+        save_file(_random_states(), partial / _RANDOM)
         about = {
             "loop": state.to_json(),
             "python_random": random.getstate(),
+            "numpy_random": _numpy_state(),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
-        (partial / "state.json").write_text(json.dumps(about), encoding="utf-8")
-        for file in partial.iterdir():
-            _sync(file)
-        _sync(partial)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _sync(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        (partial / STATE).write_text(json.dumps(about), encoding="utf-8")
+        if manifest is not None:
+            shutil.copyfile(manifest, partial / _MANIFEST)
     return final
 
 
@@ -104,22 +107,25 @@ def load_checkpoint(
     Raises:
         RunError: A file of it is missing or damaged.
     """
+    import numpy as np
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     by_name = dict(_trained(model))
     try:
+        require_whole(folder)
         weights = _read(folder / MODEL, _weights(model))
         means = None if ema is None else _read(folder / EMA, ema.weights)
         moments = {
             tuple(key.split(":", 1)): tensor
-            for key, tensor in load_file(folder / "optimizer.safetensors").items()
+            for key, tensor in load_file(folder / _OPTIMIZER).items()
         }
-        randoms = load_file(folder / "random.safetensors")
-        about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        randoms = load_file(folder / _RANDOM)
+        about = json.loads((folder / STATE).read_text(encoding="utf-8"))
         loop = LoopState(**about["loop"])
         version, internal, gauss = about["python_random"]
+        numpy_state = about["numpy_random"]
         if unknown := {name for _, name in moments} - set(by_name):
             raise ValueError(f"the model has no {min(unknown)}")
         torch_state = randoms["torch"]
@@ -136,6 +142,7 @@ def load_checkpoint(
         if f"cuda:{index}" in randoms:
             torch.cuda.set_rng_state(randoms[f"cuda:{index}"], index)
     random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(numpy_state)
     if scaler is not None and about.get("scaler"):
         scaler.load_state_dict(about["scaler"])
     return loop
@@ -155,6 +162,7 @@ def read_weights(folder: Path, model: nn.Module, *, file: str = MODEL) -> dict[s
     from safetensors import SafetensorError
 
     try:
+        require_whole(folder, [file])
         return _read(folder / file, trained_weights(model))
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(folder, error) from error
@@ -182,20 +190,6 @@ def _damaged(folder: Path, error: Exception) -> RunError:
         f"{folder} is damaged: {error}",
         f"Expected the files {', '.join(_FILES)} of one checkpoint.",
     )
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a run's `checkpoints`, oldest first."""
-    found = [path for path in folder.glob("step-*") if (path / "state.json").is_file()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
-
-
-def prune(folder: Path, keep: int, best_step: int | None) -> None:
-    """Delete all checkpoints but the `keep` latest and the best."""
-    best = f"step-{best_step:06d}" if best_step is not None else ""
-    for path in checkpoints(folder)[:-keep]:
-        if path.name != best:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -226,10 +220,10 @@ def _random_states() -> dict[str, Any]:
     return states
 
 
-def _sync(path: Path) -> None:
-    """Make sure that a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _numpy_state() -> dict[str, Any]:
+    """The state of numpy's global generator, which libraries may draw from, as plain values."""
+    import numpy as np
+
+    state: dict[str, Any] = np.random.get_state(legacy=False)
+    inner = {name: np.asarray(value).tolist() for name, value in state["state"].items()}
+    return {**state, "state": inner}

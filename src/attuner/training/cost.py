@@ -89,6 +89,7 @@ def measure_cost(recipe: Recipe, job: Job, model: nn.Module, emit: Callable[[Eve
     task, features = job.build_task(model), job.features
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
     num_steps = recipe.training.max_steps or plan.num_updates(recipe.training.epochs)
+    notes += setup.warmup_note(recipe, num_steps)
     seconds_an_example = job.seconds_of_scoring(model, task)
     steps = _timed_steps(recipe, model, features, task, plan, device, num_steps, emit)
     seconds, tokens = sum(s for s, _ in steps), sum(t for _, t in steps)

@@ -168,14 +168,15 @@ def n_and_seed(subset: Subset | None) -> tuple[int, int] | None:
 def data_files(recipe: Recipe) -> list[Path]:
     """All local files that the recipe's sources stand for, each once."""
     found: dict[Path, None] = {}
-    for source in _all_sources(recipe):
+    for source in all_sources(recipe):
         for path in (source.path, source.target_path):
             if path is not None:
                 found |= dict.fromkeys(find_files(path))
     return list(found)
 
 
-def _all_sources(recipe: Recipe) -> list[Source]:
+def all_sources(recipe: Recipe) -> list[Source]:
+    """The sources of all parts, and those that are mixed in."""
     return [source for sources in sources_by_place(recipe).values() for source in sources]
 
 
@@ -188,6 +189,6 @@ def hub_data(recipe: Recipe) -> list[dict[str, str | None]]:
             "revision": source.revision,
             "split": source.split,
         }
-        for source in _all_sources(recipe)
+        for source in all_sources(recipe)
         if source.path.startswith("hub:")
     ]

@@ -70,6 +70,42 @@ class Stepped:
 
 
 @dataclass(frozen=True, slots=True)
+class BadLoss:
+    """An update was not made, as its loss is no number or has exploded.
+
+    Attributes:
+        step: The update, which counts.
+        what: What is wrong, such as "the loss is nan".
+        learning_rate: That of the update.
+        examples: Where its examples come from, such as "a.po:42".
+        is_skipped: Whether training goes on; else it stops here.
+    """
+
+    step: int
+    what: str
+    learning_rate: float
+    examples: tuple[str, ...]
+    is_skipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Memory ran out: micro-batches were cut in two, the update was made all the same.
+
+    Attributes:
+        step: The update.
+        num_splits: Cuts in this update.
+        num_examples: Its examples.
+        total: Cuts so far.
+    """
+
+    step: int
+    num_splits: int
+    num_examples: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progressed:
     """Long work other than steps: generating, reading, tokenising."""
 
@@ -120,6 +156,8 @@ class Finished:
         reason: "done" or "early stopping".
         seconds: Time in the loop, evaluations included.
         train_seconds: Time in optimizer updates alone.
+        num_skipped: Updates not made, as their loss was bad.
+        num_splits: Micro-batches cut in two, as memory ran out.
     """
 
     reason: str
@@ -128,6 +166,8 @@ class Finished:
     seconds: float
     train_seconds: float
     best_step: int | None = None
+    num_skipped: int = 0
+    num_splits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +279,8 @@ Event = (
     DataPrepared
     | Planned
     | Stepped
+    | BadLoss
+    | Split
     | Progressed
     | Evaluated
     | Saved

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from attuner.errors import RunError
+from attuner.training.checkpoint_folder import sync
 from attuner.training.events import Event
 
 
@@ -98,6 +99,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def lock(self) -> Path:
+        """The file that the process which trains holds."""
+        return self.path / ".lock"
+
+    @property
     def has_checkpoint(self) -> bool:
         """Whether there is anything to resume from; of several seeds, in any of them."""
         places = ("checkpoints/step-*/state.json", "seed-*/checkpoints/step-*/state.json")
@@ -121,12 +127,34 @@ class RunFolder:
                 break
         return found
 
+    def sync_events(self) -> None:
+        """Make sure that `metrics.jsonl` is on the disk."""
+        if self.metrics.is_file():
+            sync(self.metrics)
+
     def keep_events_until(self, step: int) -> None:
         """Forget the events after an update, which a resumed run will repeat."""
-        kept = [e for e in self.events() if e.get("step", e.get("num_steps", 0)) <= step]
-        kept = [e for e in kept if e["event"] not in ("finished", "delivered", "planned")]
+        kept = [e for e in self.events() if e.get("step", 0) <= step]
+        kept = [e for e in kept if e["event"] not in ("finished", "delivered")]
         kept = [e for e in kept if e.get("when") not in ("mean", "after")]
         write_lines(self.metrics, kept)
+
+    def clear(self) -> None:
+        """Remove what a run writes, but its recipe, for one that starts anew."""
+        self.remove_leftovers()
+        for path in (self.manifest, self.metrics, self.translations, self.curves):
+            path.unlink(missing_ok=True)
+        for path in (self.vocabulary, self.checkpoints):
+            shutil.rmtree(path, ignore_errors=True)
+        self.checkpoints.mkdir()
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run was about to write."""
+        for path in (self.recipe, self.manifest, self.metrics, self.translations):
+            for leftover in self.path.glob(f".{path.name}.*"):
+                leftover.unlink()
+        for path in (self.vocabulary, self.model):
+            shutil.rmtree(partial_of(path), ignore_errors=True)
 
 
 def create_run_folder(parent: str, name: str) -> RunFolder:
@@ -172,6 +200,8 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(partial, 0o644)
         os.replace(partial, path)
     except BaseException:
@@ -184,10 +214,15 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def partial_of(path: Path) -> Path:
+    """The temporary folder of one that is being written."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the name `path` when the block ends well."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

@@ -1,4 +1,4 @@
-"""Whether a checkpoint behaves: what its loss and its greedy translations say. Pure functions."""
+"""Whether a checkpoint behaves: what its loss and its greedy outputs say. Pure functions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def loss_findings(
             f"Expected less than {_HIGH_SHARE * guess:.2f}, also on texts that are new to the "
             "model.",
             "Check that the tokenizer belongs to the checkpoint, and that the checkpoint knows "
-            "both languages of the task." + ("" if only_translates else f" {_RAW}"),
+            "the languages of the task." + ("" if only_translates else f" {_RAW}"),
             is_certain=only_translates and loss >= guess,
         )
     ]
@@ -126,11 +126,11 @@ def output_findings(outputs: Sequence[Output], *, only_translates: bool) -> list
         return []
     return [
         Finding(
-            f"Of the model's greedy translations of {len(outputs)} training sources {what}, such "
+            f"Of the model's greedy outputs for {len(outputs)} training sources {what}, such "
             f'as "{_short(shown.text)}" for "{_short(shown.source)}".',
-            "Expected translations that differ, end, and do not go in circles.",
+            "Expected outputs that differ, end, and do not go in circles.",
             "Check that the checkpoint is whole, that the tokenizer belongs to it, and that it "
-            "knows both languages of the task." + ("" if only_translates else f" {_RAW}"),
+            "knows the languages of the task." + ("" if only_translates else f" {_RAW}"),
             is_certain=only_translates and share >= _MOST,
         )
     ]
@@ -167,7 +167,7 @@ def language_findings(
     look = "are in another script" if is_foreign else f"look like {source}"
     return [
         Finding(
-            f"Of the model's greedy translations of {num_judged} training sources {len(wrong)} "
+            f"Of the model's greedy outputs for {num_judged} training sources {len(wrong)} "
             f'{look} rather than {target}, such as "{_short(output.text)}" for '
             f'"{_short(output.source)}".',
             f"Expected {target}, as the targets of the data are.",

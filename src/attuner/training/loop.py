@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+import numpy as np
 
 from attuner.data.batching import BatchPlan, Update
 from attuner.errors import RunError
-from attuner.training.events import Evaluated, Event, Finished, Saved, Stepped
+from attuner.training.events import BadLoss, Evaluated, Event, Finished, Saved, Split, Stepped
+from attuner.training.gradient import Gradient, OutOfMemoryError, leave_gradient
 from attuner.training.optimizer import learning_rate_at
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from attuner.data.features import Ints
     from attuner.tasks.task import Batch
-    from attuner.training.adamw import AdamW
     from attuner.training.averaging import Ema
 
 # Scores of which less is better.
 FALLING = frozenset({"loss", "ter", "mae"})
+# Nats a target token beyond which a loss has exploded: guessing among a million words takes 14.
+EXPLODED = 100.0
+_MOST_NAMED = 10
 
 
 @dataclass(slots=True)
@@ -51,6 +52,8 @@ class LoopState:
         without_gain: Evaluations since the best.
         seconds: Time in the loop so far.
         train_seconds: Time in updates alone.
+        num_skipped: Updates not made, as their loss was bad.
+        num_splits: Micro-batches cut in two, as memory ran out.
     """
 
     step: int = 0
@@ -63,6 +66,8 @@ class LoopState:
     without_gain: int = 0
     seconds: float = 0.0
     train_seconds: float = 0.0
+    num_skipped: int = 0
+    num_splits: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain values."""
@@ -85,14 +90,17 @@ class Settings:
     best_metric: str = "chrf"
     patience: int | None = None
     min_delta: float = 0.0
+    on_bad_loss: str = "stop"
+    max_bad_losses: int = 10
 
 
 class DivergedError(RunError):
-    """A loss or gradient is no longer a number, so that the weights are about to be none."""
+    """A loss or gradient is no longer a number, or has exploded; weights would be next."""
 
 
 Evaluate = Callable[[], tuple[Mapping[str, float], Mapping[str, str]]]
 Save = Callable[[LoopState, bool], Path]
+Name = Callable[["Ints"], Sequence[str]]
 
 
 def train_loop(
@@ -108,6 +116,8 @@ def train_loop(
     settings: Settings,
     ema: Ema | None = None,
     state: LoopState | None = None,
+    name: Name = lambda rows: (),
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Train, and yield what happens.
 
@@ -123,12 +133,17 @@ def train_loop(
         settings: The numbers.
         ema: The running mean of the weights, where there is one.
         state: Where to go on from.
+        name: Says where the examples of rows come from.
+        should_stop: Is asked before each update; the loop then ends, with nothing left undone.
 
     Yields:
-        Stepped after each update, Evaluated and Saved when due, Finished at the end.
+        Stepped after each update (BadLoss where it is skipped, Split where memory ran out on the
+        way), Evaluated and Saved when due, Finished at the end, unless it was asked to stop.
 
     Raises:
-        DivergedError: The loss or the gradient is not finite; the update is not made.
+        DivergedError: The loss or the gradient is bad, and is not to be skipped; the update is not
+            made.
+        RunError: A single example does not fit into memory.
     """
     state = state or LoopState()
     plan.restore(state.plan)
@@ -136,35 +151,52 @@ def train_loop(
     started = time.perf_counter() - state.seconds
     updates = iter(plan)
     while state.step < settings.num_steps and not _is_out_of_patience(state, settings):
+        if should_stop():
+            return
         began = time.perf_counter()
         update = next(updates)
         rate = _set_learning_rate(optimizer, state.step, settings)
-        loss_sum, norm = _gradient(
-            model, optimizer, accelerator, update, collate, loss, settings.max_grad_norm
-        )
-        _require_finite(loss_sum, norm, state.step + 1, rate, settings, accelerator)
-        optimizer.step()
+        try:
+            gradient = leave_gradient(
+                model, optimizer, accelerator, update,
+                collate=collate, loss=loss, max_grad_norm=settings.max_grad_norm,
+            )  # fmt: skip
+        except OutOfMemoryError as error:
+            raise _too_long(error, state.step + 1, name) from error
+        fault = _fault(gradient, update, has_scaler=accelerator.scaler is not None)
+        if not fault:
+            optimizer.step()
         optimizer.zero_grad()
         state.step += 1
-        if ema is not None:
-            ema.update(state.step)
         state.plan = plan.state()
-        state.num_examples += len(update.rows)
-        state.loss_sum += loss_sum
-        state.loss_tokens += update.num_target_tokens
-        state.train_seconds += time.perf_counter() - began
-        state.seconds = time.perf_counter() - started
-        yield Stepped(
-            step=state.step,
-            num_steps=settings.num_steps,
-            epoch=update.epoch,
-            loss=loss_sum / update.num_target_tokens,
-            learning_rate=rate,
-            grad_norm=norm,
-            num_examples=len(update.rows),
-            num_target_tokens=update.num_target_tokens,
-            seconds=state.seconds,
-        )
+        if gradient.num_splits:
+            state.num_splits += gradient.num_splits
+            yield Split(state.step, gradient.num_splits, len(update.rows), state.num_splits)
+        if fault:
+            is_skipped = _may_skip(state, settings)
+            yield BadLoss(state.step, fault, rate, tuple(name(update.rows)), is_skipped)
+            if not is_skipped:
+                raise _diverged(fault, update, rate, state, settings, name)
+            state.num_skipped += 1
+        else:
+            if ema is not None:
+                ema.update(state.step)
+            state.num_examples += len(update.rows)
+            state.loss_sum += gradient.loss_sum
+            state.loss_tokens += update.num_target_tokens
+            state.train_seconds += time.perf_counter() - began
+            state.seconds = time.perf_counter() - started
+            yield Stepped(
+                step=state.step,
+                num_steps=settings.num_steps,
+                epoch=update.epoch,
+                loss=gradient.loss_sum / update.num_target_tokens,
+                learning_rate=rate,
+                grad_norm=gradient.norm,
+                num_examples=len(update.rows),
+                num_target_tokens=update.num_target_tokens,
+                seconds=state.seconds,
+            )
         is_last = state.step == settings.num_steps
         is_best = False
         if _is_due(settings.evaluate, settings.evaluate_every_steps, state.step, update, is_last):
@@ -186,79 +218,68 @@ def train_loop(
         seconds=state.seconds,
         train_seconds=state.train_seconds,
         best_step=state.best_step,
+        num_skipped=state.num_skipped,
+        num_splits=state.num_splits,
     )
 
 
-def _gradient(
-    model: nn.Module,
-    optimizer: AcceleratedOptimizer,
-    accelerator: Accelerator,
-    update: Update,
-    collate: Callable[[Ints], Batch],
-    loss: Callable[[nn.Module, Batch], Tensor],
-    max_grad_norm: float,
-) -> tuple[float, float]:
-    """Leave an update's clipped gradient with the optimizer; returns the summed loss and its norm.
-
-    Both are over all processes. The gradient is that of the mean over the update's real target
-    tokens, whatever it was cut into. Processes average their gradients, hence the factor.
-    """
-    weights: AdamW = optimizer.optimizer
-    scale = accelerator.num_processes / update.num_target_tokens
-    total = torch.zeros((), device=accelerator.device)
-    last = len(update.micro_batches) - 1
-    with weights.computing():
-        for number, rows in enumerate(update.micro_batches):
-            is_empty = len(rows) == 0
-            batch = collate(update.rows[:1] if is_empty else rows)
-            with _synced(accelerator, model, number == last):
-                with accelerator.autocast():
-                    summed = loss(model, batch) * (0.0 if is_empty else 1.0)
-                # With fp16 the scaler wants numbers of a moderate size; else the optimizer scales.
-                accelerator.backward(summed * scale if accelerator.scaler else summed)
-            weights.collect()
-            total += summed.detach()
-    limit = max_grad_norm or float("inf")
-    if accelerator.scaler is None:
-        norm = weights.clip(limit, scale=scale)
-    else:  # which has scaled the gradient, and scales it back first
-        norm = float(accelerator.clip_grad_norm_(model.parameters(), limit))
-    return float(accelerator.reduce(total, "sum")), norm
-
-
-def _require_finite(
-    loss_sum: float,
-    norm: float,
-    step: int,
-    rate: float,
-    settings: Settings,
-    accelerator: Accelerator,
-) -> None:
-    """Stop before an update that would make all weights NaN.
+def _fault(gradient: Gradient, update: Update, *, has_scaler: bool) -> str:
+    """What is wrong with a loss or its gradient, in words; "" where nothing is.
 
     With fp16 a gradient may overflow: the scaler then skips the update and scales less.
     """
-    if not math.isfinite(loss_sum):
-        what = f"the loss is {loss_sum}"
-    elif not math.isfinite(norm) and accelerator.scaler is None:
-        what = f"the gradient's norm is {norm}"
-    else:
-        return
-    raise DivergedError(
-        f"Step {step}: {what}, at a learning rate of {rate:g}.",
-        "Expected finite numbers: the training has diverged, the update was not made.",
+    if not math.isfinite(gradient.loss_sum):
+        return f"the loss is {gradient.loss_sum}"
+    if (mean := gradient.loss_sum / update.num_target_tokens) > EXPLODED:
+        return f"the loss is {mean:.4g}, more than {EXPLODED:g} nats for each target token"
+    if not math.isfinite(gradient.norm) and not has_scaler:
+        return f"the gradient's norm is {gradient.norm}"
+    return ""
+
+
+def _may_skip(state: LoopState, settings: Settings) -> bool:
+    return settings.on_bad_loss == "skip" and state.num_skipped < settings.max_bad_losses
+
+
+def _diverged(
+    fault: str, update: Update, rate: float, state: LoopState, settings: Settings, name: Name
+) -> DivergedError:
+    """The error that stops before an update that would spoil all weights."""
+    skipped = f" {state.num_skipped} such updates were skipped before." if state.num_skipped else ""
+    return DivergedError(
+        f"Step {state.step}: {fault}, at a learning rate of {rate:g}.{_named(name(update.rows))}",
+        "Expected finite and moderate numbers: the training has diverged, the update was not made."
+        + skipped,
         "Start again with a lower rate, such as "
         f"training.learning_rate={settings.learning_rate / 3:.1g}.",
     )
 
 
+def _too_long(error: OutOfMemoryError, step: int, name: Name) -> RunError:
+    (example, *_) = (*name(np.array([error.row])), f"row {error.row}")
+    return RunError(
+        f"Step {step}: memory ran out on a single example, {example}.",
+        "A micro-batch that does not fit is cut in two; one example cannot be cut.",
+        "Set a lower data.max_source_tokens and data.max_target_tokens, or "
+        "training.gradient_checkpointing=true.",
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    r"""The examples of a batch, on a line of their own.
+
+    >>> _named(["a.po:1", "a.po:7"])
+    '\nIts examples: a.po:1, a.po:7.'
+    """
+    if not names:
+        return ""
+    more = len(names) - _MOST_NAMED
+    listed = ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"\nIts examples: {listed}."
+
+
 def _is_out_of_patience(state: LoopState, settings: Settings) -> bool:
     return settings.patience is not None and state.without_gain >= settings.patience
-
-
-def _synced(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
-    """Exchange gradients between processes once an update: after its last micro-batch."""
-    return nullcontext() if is_last else accelerator.no_sync(model)
 
 
 def _set_learning_rate(optimizer: AcceleratedOptimizer, step: int, settings: Settings) -> float:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from attuner.errors import RunError
+import numpy as np
+
+from attuner.errors import DataError, RunError
 from attuner.models.fingerprint import file_sha256, weights_fingerprint
 from attuner.training.folder import RunFolder
 
@@ -31,8 +35,11 @@ def build_manifest(
     device: str,
     precision: str,
     kernels: str,
+    num_threads: int,
+    recipe: Mapping[str, Any],
+    features: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Versions, machine, seeds, fingerprints of model and data.
+    """The recipe, versions, machine, seeds, fingerprints of model and data.
 
     Args:
         data_files: All local files of the recipe's sources.
@@ -43,6 +50,9 @@ def build_manifest(
         device: Where the run computes.
         precision: Number format of the matrix products.
         kernels: Which kernels a processor uses, in words.
+        num_threads: Threads that an operation on a processor uses.
+        recipe: The whole recipe as plain values.
+        features: Fingerprint of the token ids of each part.
     """
     weights = weights_fingerprint(model_folder) if model_folder else {}
     return {
@@ -54,12 +64,104 @@ def build_manifest(
             "device": device,
             "precision": precision,
             "kernels": kernels,
+            "threads": num_threads,
         },
         "seeds": dict(seeds),
         "model": {"name": model, "sha256": weights},
         "data": {str(path): file_sha256(path) for path in data_files},
         "hub_data": [dict(source) for source in hub_data],
+        "features": dict(features),
+        "recipe": dict(recipe),
     }
+
+
+def features_fingerprint(features: Any) -> str:
+    """Hash of all arrays in features, whatever task they are of.
+
+    >>> import numpy as np
+    >>> from attuner.data.features import TokenColumn
+    >>> one = TokenColumn(np.array([5, 6]), np.array([0, 2]))
+    >>> other = TokenColumn(np.array([5, 6]), np.array([0, 1, 2]))
+    >>> features_fingerprint(one) == features_fingerprint(other)
+    False
+    """
+    digest = hashlib.blake2b(digest_size=16)
+
+    def take(value: Any) -> None:
+        if is_dataclass(value):
+            for part in fields(value):
+                take(getattr(value, part.name))
+        else:
+            array = np.ascontiguousarray(value)
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(array.reshape(-1).view(np.uint8).data)
+
+    take(features)
+    return digest.hexdigest()
+
+
+def read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """The manifest of a run.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(folder.manifest.read_text(encoding="utf-8"))
+        missing = {"data", "hub_data", "features", "model", "recipe"} - set(manifest)
+        if missing:
+            raise ValueError(f"it has no {min(missing)}")
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"{folder.manifest} cannot be read: {error}",
+            "Resuming compares recipe, data and model with what is in it.",
+            "Put the file back (each checkpoint has a copy), or start a new run: "
+            f"attuner train {folder.recipe} output.name=...",
+        ) from error
+    return manifest
+
+
+def machine_changes(folder: RunFolder, now: Mapping[str, Any]) -> list[str]:
+    """In which respects this is not the machine, or not the software, that the run began on.
+
+    Args:
+        folder: The run.
+        now: A manifest that was built just now.
+    """
+    then = read_manifest(folder)
+    found = []
+    for place in ("machine", "versions"):
+        old = then.get(place, {})
+        for what in dict.fromkeys([*old, *now[place]]):
+            if old.get(what) != now[place].get(what):
+                found.append(f"{what} {old.get(what)} → {now[place].get(what)}")
+    return found
+
+
+def require_same_features(folder: RunFolder, features: Mapping[str, str]) -> None:
+    """Refuse to go on with other token ids: the same files can be read or split otherwise.
+
+    Args:
+        folder: The run.
+        features: Fingerprint of each part, now.
+
+    Raises:
+        RunError: They are others than when the run began.
+    """
+    known = read_manifest(folder)["features"]
+    names = [
+        name for name in dict.fromkeys([*known, *features]) if known.get(name) != features.get(name)
+    ]
+    if names:
+        raise RunError(
+            f"The examples of {', '.join(names)} are others than when the run began, although the "
+            "files are the same.",
+            "A run goes on with the very examples that it began with. What they are can depend on "
+            "the names of files (data.split.by=file or catalog) and on the versions of libraries: "
+            f"those of then are in {folder.manifest}.",
+            "Give the files the names that they had, or install those versions, or start a new "
+            f"run: attuner train {folder.recipe} output.name=...",
+        )
 
 
 def device_name(device: Any) -> str:
@@ -71,35 +173,49 @@ def device_name(device: Any) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
-def require_same_data(folder: RunFolder, data_files: Callable[[], Iterable[Path]]) -> None:
-    """Refuse to go on with other data: the position in them is a number of rows.
+def require_same_data(
+    folder: RunFolder,
+    data_files: Callable[[], Iterable[Path]],
+    hub_data: Sequence[Mapping[str, str | None]] = (),
+) -> None:
+    """Refuse to go on with other data: the position in them is a number of updates.
+
+    The files may lie elsewhere than they did, if they are the same files in the same order.
 
     Args:
         folder: The run.
         data_files: Finds all local files that the recipe's sources stand for now.
+        hub_data: Its data sets on the Hub.
 
     Raises:
         RunError: A file has changed, has gone or has come since the run began.
     """
+    manifest = read_manifest(folder)
+    known: dict[str, str] = manifest["data"]
     try:
-        known: dict[str, str] = json.loads(folder.manifest.read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{folder.manifest} cannot be read: {error}",
-            "Resuming compares the data with the fingerprints in it.",
-            f"Put the file back, or start a new run: attuner train {folder.recipe} output.name=...",
-        ) from error
-    found = [fault for path, digest in known.items() if (fault := _change(Path(path), digest))]
-    if not found:
-        new = [path for path in data_files() if str(path) not in known]
-        found = [f"{path} is new since the run began." for path in new]
+        paths = list(data_files())
+    except DataError:  # what a source names is not there: files that are missing are named below
+        paths = []
+        if all(map(os.path.isfile, known)):
+            raise
+    digests = {str(path): file_sha256(path) for path in paths}
+    found = []
+    if list(digests.values()) != list(known.values()):
+        found = (
+            [f for path, old in known.items() if (f := _change(Path(path), old))]
+            or [f"{path} is new since the run began." for path in digests if path not in known]
+            or ["The data files are not the same ones in the same order as when the run began."]
+        )
+    if manifest["hub_data"] != [dict(source) for source in hub_data]:
+        found.append("The data sets of the Hub are not those that the run began with.")
     if found:
         more = len(found) - _MOST_LISTED
         listed = [*found[:_MOST_LISTED], *([f"... and {more} more"] if more > 0 else [])]
         raise RunError(
             "\n".join(listed),
             "A run goes on with the very data that it began with: its place in them is a number.",
-            "Put them back as they were (relative paths count from here), or start a new run: "
+            "Put them back as they were (relative paths count from here), say where they lie now: "
+            f"attuner train --resume {folder.path} data.train=..., or start a new run: "
             f"attuner train {folder.recipe} output.name=...",
         )
 
@@ -114,7 +230,7 @@ def require_same_model(folder: RunFolder, model_folder: Path | None) -> None:
     Raises:
         RunError: They are others than when the run began.
     """
-    known = json.loads(folder.manifest.read_text(encoding="utf-8")).get("model", {}).get("sha256")
+    known = read_manifest(folder)["model"].get("sha256")
     if model_folder is None or known == weights_fingerprint(model_folder):
         return
     raise RunError(

@@ -13,7 +13,8 @@ from attuner.training.events import Event, Progressed
 from attuner.training.scoring import Part
 
 if TYPE_CHECKING:
-    from attuner.data.features import SequencePairs
+    from attuner.data.features import Features, Ints, SequencePairs
+    from attuner.data.labelled import LabelledExample
     from attuner.data.units import Example
     from attuner.recipe import Recipe
     from attuner.tasks.translation import Encoded
@@ -127,6 +128,13 @@ def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: 
         else "Expected examples whose two sides have as many lines.",
         remedy,
     )
+
+
+def addresses(
+    examples: Sequence[Example] | Sequence[LabelledExample], features: Features, rows: Ints
+) -> list[str]:
+    """Where the examples behind rows of features come from, each once: `a.po:42`."""
+    return list(dict.fromkeys(str(examples[index].address) for index in features.example[rows]))
 
 
 def notes(

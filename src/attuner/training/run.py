@@ -7,15 +7,17 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from attuner.errors import RunError
+from attuner.errors import RunError, StoppedError
 from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
+from attuner.training.changes import Change, find_changes
 from attuner.training.delivery import choose_weights
-from attuner.training.disk import disk_faults, require_space
+from attuner.training.disk import require_space
 from attuner.training.events import (
+    BadLoss,
     Delivered,
     Evaluated,
     Event,
@@ -23,6 +25,7 @@ from attuner.training.events import (
     Listener,
     Noted,
     Planned,
+    Split,
     Stepped,
 )
 from attuner.training.folder import (
@@ -38,13 +41,24 @@ from attuner.training.loop import DivergedError, LoopState, train_loop
 from attuner.training.manifest import (
     build_manifest,
     device_name,
+    features_fingerprint,
+    machine_changes,
     require_same_data,
+    require_same_features,
     require_same_model,
 )
 from attuner.training.result import Run as Run
+from attuner.training.resuming import (
+    accept,
+    allowed_changes,
+    recipe_of,
+    require_restartable,
+    running,
+)
 from attuner.training.scorer import Scorer, Scores
 from attuner.training.seeds import train_seeds
-from attuner.training.store import CheckpointStore
+from attuner.training.stopping import StopRequests, save_and_leave
+from attuner.training.store import CheckpointStore, diverged_in
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -59,6 +73,7 @@ def train(recipe: Recipe, *, listeners: Sequence[Listener] = ()) -> Run:
 
     Raises:
         UserError: The data, the model or the run folder cannot be used; see `errors`.
+        StoppedError: It was asked to stop, and has saved.
     """
     from attuner.recipe_loading import dump_recipe
 
@@ -66,79 +81,141 @@ def train(recipe: Recipe, *, listeners: Sequence[Listener] = ()) -> Run:
     made = [place for place in (parent, *parent.parents) if not place.exists()]
     folder = create_run_folder(recipe.output.folder, recipe.output.name)
     try:
-        with disk_faults(folder):
+        with running(folder) as requests:
             write_text(folder.recipe, dump_recipe(recipe))
             if recipe.training.seeds > 1:
                 return _train_seeds(recipe, folder, listeners)
-            return _Running(recipe, folder, listeners).run(resumes=False)
+            return _Running(recipe, folder, listeners, requests).run(resumes=False)
     except BaseException:
         remove_unless_resumable(folder, made)
         raise
 
 
-def resume(path: Path | str, *, listeners: Sequence[Listener] = ()) -> Run:
-    """Go on with an interrupted run from its last good checkpoint.
+def resume(
+    path: Path | str,
+    recipe: Recipe | None = None,
+    *,
+    inexact: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> Run:
+    """Go on with an interrupted run from its last good checkpoint, or anew if it has none.
 
     Args:
         path: The run folder.
+        recipe: What to go on with, if it is not to be the run's own; see `changes`.
+        inexact: Take changes after which the result is of neither recipe.
         listeners: Functions that are told each event.
 
     Raises:
-        RunError: It is no run folder, holds no good checkpoint, or its data have changed.
+        RunError: It is no run folder, another process trains it, none of its checkpoints is whole,
+            its data or model have changed, or its recipe in a way that is not allowed.
+        StoppedError: It was asked to stop, and has saved.
     """
-    from attuner.recipe_loading import load_recipe
-    from attuner.training.data import data_files
+    from attuner.recipe_loading import dump_recipe
+    from attuner.training.data import data_files, hub_data
 
     folder = RunFolder(Path(path))
-    if not folder.recipe.is_file():
-        raise RunError(
-            f"{path} is no run folder: it has no recipe.yaml.",
-            "Expected a folder that `attuner train` wrote, such as runs/NAME.",
-        )
-    if not folder.has_checkpoint:
-        raise RunError(
-            f"{path} holds no checkpoint.",
-            "A run can be resumed from its first checkpoint on.",
-            f"Start it anew: delete the folder and type: attuner train {folder.recipe}",
-        )
-    recipe = load_recipe(folder.recipe)
-    here = {"folder": str(folder.path.parent), "name": folder.path.name}
-    recipe = recipe.model_copy(update={"output": recipe.output.model_copy(update=here)})
-    if recipe.training.seeds > 1:
-        for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
-            require_same_data(RunFolder(manifest.parent), lambda: data_files(recipe))
-        with disk_faults(folder):
-            return _train_seeds(recipe, folder, listeners)
-    require_same_data(folder, lambda: data_files(recipe))
-    with disk_faults(folder):
-        return _Running(recipe, folder, listeners).run(resumes=True)
+    wanted = recipe_of(folder, recipe)
+    with running(folder) as requests:
+        if wanted.training.seeds > 1:
+            _require_same_recipe(folder, wanted)
+            for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
+                own = RunFolder(manifest.parent)
+                require_same_data(own, lambda: data_files(wanted), hub_data(wanted))
+            return _train_seeds(wanted, folder, listeners)
+        job = _Running(wanted, folder, listeners, requests)
+        if not folder.has_checkpoint:
+            require_restartable(folder)
+            folder.clear()
+            write_text(folder.recipe, dump_recipe(wanted))
+            job.emit(Noted(f"{folder.path} has no checkpoint yet: the run starts anew."))
+            return job.run(resumes=False)
+        folder.remove_leftovers()
+        job.changes = allowed_changes(folder, wanted, inexact=inexact)
+        require_same_data(folder, lambda: data_files(wanted), hub_data(wanted))
+        return job.run(resumes=True)
+
+
+def begin_or_resume(
+    recipe: Recipe, *, inexact: bool = False, listeners: Sequence[Listener] = ()
+) -> Run:
+    """Go on with the run that a recipe names (`output`), or begin it where there is none yet.
+
+    Args:
+        recipe: What to do.
+        inexact: As for `resume`.
+        listeners: Functions that are told each event.
+
+    Raises:
+        UserError: See `train` and `resume`.
+    """
+    folder = Path(recipe.output.folder) / recipe.output.name
+    if not folder.exists():
+        return train(recipe, listeners=listeners)
+    return resume(folder, recipe, inexact=inexact, listeners=listeners)
 
 
 def _train_seeds(recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener]) -> Run:
-    return train_seeds(
-        recipe,
-        folder,
-        listeners,
-        train=lambda one, told: train(one, listeners=told),
-        resume=lambda path, told: resume(path, listeners=told),
-    )
+    try:
+        return train_seeds(
+            recipe,
+            folder,
+            listeners,
+            train=lambda one, told: train(one, listeners=told),
+            resume=lambda path, told: resume(path, listeners=told),
+        )
+    except StoppedError as error:  # which names the seed's own folder
+        happened = str(error).splitlines()[0]
+        go_on = f"Go on with: attuner train --resume {folder.path}"
+        raise StoppedError(f"{happened}\n{go_on}", error.exit_code) from error
+
+
+def _require_same_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """Refuse to go on with several seeds by another recipe: those that are over are of the first.
+
+    Raises:
+        RunError: The recipes differ.
+    """
+    changes = find_changes(recipe_of(folder, None), recipe)
+    if changes:
+        raise RunError(
+            f"{folder.path} trains several seeds by another recipe: "
+            f"{', '.join(change.option for change in changes)} differ.",
+            "All seeds of a run have one recipe.",
+            "Resume it without changes, or start a new run: output.name=...",
+        )
+
+
+# What belongs into `metrics.jsonl`.
+_KEPT = (Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
 
 
 class _Running:
     """The state of a run while it runs."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        listeners: Sequence[Listener],
+        requests: StopRequests,
+    ) -> None:
         self.recipe = recipe
         self.folder = folder
         self.listeners = listeners
+        self.requests = requests
+        self.changes: Sequence[Change] = ()
         self.job = TASKS[recipe.task.name](recipe, self.emit)
 
     def emit(self, event: Event) -> None:
-        """Tell the listeners, and keep what belongs into `metrics.jsonl`."""
-        if isinstance(event, Planned | Stepped | Evaluated | Finished | Delivered):
+        """Tell the listeners, and keep what `metrics.jsonl` is for."""
+        is_kept = isinstance(event, _KEPT) and not (isinstance(event, Planned) and event.first_step)
+        if is_kept:  # a resumed run has its first plan already
             self.folder.append(event)
         for listener in self.listeners:
             listener(event)
+            if text := self.requests.unsaid():
+                listener(Noted(text))
 
     def run(self, *, resumes: bool) -> Run:
         began = time.perf_counter()
@@ -152,8 +229,13 @@ class _Running:
         if not resumes:
             self.job.check_model(self.raw_model)
         self._build()
-        if not resumes:
-            self._write_manifest()
+        manifest = self._manifest()
+        if resumes:
+            require_same_features(self.folder, manifest["features"])
+            for change in machine_changes(self.folder, manifest):
+                self.emit(Noted(f"Not bit for bit as it began: {change}."))
+        else:
+            write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
             require_space(self.folder.path, self._needed_bytes())
         with self.hooks:
             self.scorer.before()
@@ -200,6 +282,7 @@ class _Running:
             scaler=self.accelerator.scaler,
             ema=self.ema,
             keep=options.keep_checkpoints,
+            manifest=self.folder.manifest,
             emit=self.emit,
         )
         trained = InTraining(
@@ -217,10 +300,12 @@ class _Running:
             self.emit,
         )
 
-    def _write_manifest(self) -> None:
+    def _manifest(self) -> dict[str, Any]:
+        import torch
+
         from attuner.training.data import data_files, hub_data
 
-        manifest = build_manifest(
+        return build_manifest(
             data_files=data_files(self.recipe),
             hub_data=hub_data(self.recipe),
             model=self.job.model_name,
@@ -229,8 +314,12 @@ class _Running:
             device=device_name(self.accelerator.device),
             precision=self.device.precision,
             kernels=describe(self.accelerator.device.type),
+            num_threads=torch.get_num_threads(),
+            recipe=self.recipe.model_dump(mode="json"),
+            features={
+                name: features_fingerprint(value) for name, value in self.job.all_features().items()
+            },
         )
-        write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
 
     def _needed_bytes(self) -> int:
         """Room for checkpoints (trained weights and two moments, fp32), the best and the model."""
@@ -245,7 +334,11 @@ class _Running:
         if resumes:
             state = self.store.load_last()
             self.folder.keep_events_until(state.step)
+            for line in accept(self.folder, self.recipe, self.changes, state.step):
+                self.emit(Noted(line))
         num_steps = options.max_steps or self.plan.num_updates(options.epochs)
+        for note in setup.warmup_note(self.recipe, num_steps):
+            self.emit(Noted(note))
         self.emit(
             Planned(
                 num_examples=len(self.job.features),
@@ -274,19 +367,26 @@ class _Running:
             ),
             loss=self.task.loss,
             evaluate=self._validate,
-            save=lambda state, is_best: self.store.save(state),
+            save=self._save,
             settings=setup.loop_settings(self.recipe, num_steps, "validation" in self.job.parts),
             ema=self.ema,
             state=state,
+            name=self.job.addresses,
+            should_stop=lambda: self.requests.is_asked,
         )
-        try:
-            for event in events:
-                self.emit(event)
-        except DivergedError as error:
-            last = self.store.last
-            saved = f"The last good checkpoint is {last}." if last else "No checkpoint was saved."
-            raise RunError(error.happened, f"{error.expected} {saved}", error.remedy) from error
+        with self.requests.deferred():
+            try:
+                for event in events:
+                    self.emit(event)
+            except DivergedError as error:
+                raise diverged_in(self.folder, self.store.last, error) from error
+        if self.requests.is_asked:
+            save_and_leave(self.requests, self.store, state, self.folder)
         return state
+
+    def _save(self, state: LoopState, is_best: bool) -> Path:
+        self.folder.sync_events()  # a checkpoint must not be ahead of them
+        return self.store.save(state)
 
     def _validate(self) -> Scores:
         """Scores of the weights that would be delivered."""

@@ -177,11 +177,13 @@ def _run(
 
     only_translates = family_of(model.config.model_type).only_translates
     short = [pair for pair in lines if max(map(len, pair)) <= _LONGEST_LINE] or lines
+    engine = TransformersEngine(model, codec)
+    longest = engine.settings.within_positions(_LONGEST_TOKENS)
     sample = encode(
         [(*pair, 0) for pair in _spread(short, _LOSS_PAIRS)],
         codec,
-        max_source_tokens=_LONGEST_TOKENS,
-        max_target_tokens=_LONGEST_TOKENS,
+        max_source_tokens=longest,
+        max_target_tokens=longest,
     ).features
     findings = list(used_id_findings(model, sample.source, sample.target))
     if findings:
@@ -193,14 +195,15 @@ def _run(
     facts = [f"loss {loss:.2f} nats a token"]
     if not math.isfinite(loss):
         return findings, facts
-    engine = TransformersEngine(model, codec)
     outputs = _translate(engine, _telling_pairs(short, codec))
     findings = softened(findings, outputs)
     degenerate = output_findings(outputs, only_translates=only_translates)
-    findings += [*degenerate, *_first_token_findings(codec, outputs)]
+    findings += degenerate
     if not outputs:
-        return findings, [*facts, "no source fit to translate"]
+        return findings, [*facts, "no source fit to generate from"]
     facts.append("degenerate greedy output" if degenerate else "greedy output sound")
+    if languages[0] == languages[1]:
+        return findings, facts
     sides = Sides(*zip(*lines, strict=True))
     if degenerate or not sides.are_distinct:
         return findings, [*facts, "its language not judged"]
@@ -208,7 +211,7 @@ def _run(
         [output for output in outputs if not output.fault],
         sides,
         languages,
-        _cause(model, codec, engine, folder, languages),
+        _cause(codec, engine, folder, languages),
         only_translates=only_translates,
     )
     facts += [] if judged else [f"in {languages[1]}"]
@@ -258,30 +261,8 @@ def _translate(engine: TransformersEngine, pairs: list[Pair]) -> list[Output]:
     ]
 
 
-def _first_token_findings(codec: TextCodec, outputs: Sequence[Output]) -> list[Finding]:
-    """A translation into one of many languages begins with the token of that language."""
-    wanted = codec.forced_bos_token_id
-    firsts = {output.token_ids[0] for output in outputs if output.token_ids}
-    if wanted is None or not firsts - {wanted}:
-        return []
-    found = next(iter(sorted(firsts - {wanted})))
-    wanted_token, found_token = codec.target_tokens([wanted, found])
-    return [
-        Finding(
-            f'Translations begin with "{found_token}" (id {found:,}), not with "{wanted_token}" '
-            f"(id {wanted:,}), the token of the target language.",
-            "Expected the token of the task's target language.",
-            f"Set forced_bos_token_id to {wanted} in generation_config.json.",
-        )
-    ]
-
-
 def _cause(
-    model: Any,
-    codec: TextCodec,
-    engine: TransformersEngine,
-    folder: Path,
-    languages: tuple[str, str],
+    codec: TextCodec, engine: TransformersEngine, folder: Path, languages: tuple[str, str]
 ) -> str:
     """Why translations are probably in the wrong language, and what to do."""
     source, target = languages
@@ -292,12 +273,10 @@ def _cause(
             f"The checkpoint says that it translates {declared[0]} into {declared[1]}: take the "
             "one of the other direction."
         )
-    codes = [piece for piece in read_json_object(folder / "vocab.json") if _CODE.fullmatch(piece)]
-    if codes and model.config.model_type == "marian":
-        shown = ", ".join(sorted(codes)[:5])
+    if codec.pair.target_code is not None:
         return (
-            f"The checkpoint knows {len(codes)} codes of languages ({shown}): begin each source "
-            "text with the one of the target language."
+            f"The checkpoint was told to write {codec.pair.target_code} (task.target={target}): "
+            "check that it has learned this language, and that the data's targets are in it."
         )
     forced = engine.settings.forced_bos_token_id
     if forced is not None:
@@ -306,20 +285,15 @@ def _cause(
             f'Translations are made to begin with "{token}" (forced_bos_token_id {forced}): set it '
             f"to the token of {target} in generation_config.json."
         )
-    if model.config.model_type in _MULTILINGUAL:
+    if codec.source_prefix:
         return (
-            "Nothing tells the model which language to write: set forced_bos_token_id in "
-            f"generation_config.json to the token of {target}."
+            f'Before each source stands "{codec.source_prefix}": check that the checkpoint was '
+            "trained for that, or give other words: task.prefix."
         )
     return (
         f"Check that the checkpoint translates {source} into {target}, not the other way round, "
         "and that the data's sides are not swapped."
     )
-
-
-# A language code at the head of a source text, as Marian's models of many languages have them.
-_CODE = re.compile(r">>.+<<")
-_MULTILINGUAL = ("mbart", "m2m_100")
 
 
 def _spread(items: list[Any], most: int) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import ModelError, RunError
+from attuner.inference.settings import read_settings
 from attuner.models.adapter_folder import base_folder, is_adapter
 from attuner.models.codec import TextCodec
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
@@ -18,6 +19,7 @@ from attuner.training.events import Event, Noted
 from attuner.training.loop import Settings
 from attuner.training.memory import reuse_freed_memory
 from attuner.training.scoring import GenerationOptions
+from attuner.training.targets import require_told_apart
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +52,8 @@ class Origin:
         model_folder: Where the weights lie; None for random ones.
         name: The model as the recipe names it.
         config: With random weights: the configuration that they fill.
+        max_positions: Longest text that the model has positions for, in tokens; None where its
+            positions are relative.
     """
 
     codec: TextCodec
@@ -57,6 +61,7 @@ class Origin:
     model_folder: Path | None
     name: str
     config: Mapping[str, Any] | None = None
+    max_positions: int | None = None
 
 
 def find_origin(recipe: Recipe) -> Origin | None:
@@ -74,7 +79,13 @@ def find_origin(recipe: Recipe) -> Origin | None:
         if options.adapter is not None and options.adapter.save == "separate":
             _require_whole(folder)
         whole = base_folder(folder) or folder
-        return Origin(_codec(recipe, whole, folder), whole, folder, options.checkpoint)
+        return Origin(
+            _codec(recipe, whole, folder),
+            whole,
+            folder,
+            options.checkpoint,
+            max_positions=read_settings(whole).max_position_embeddings,
+        )
     if options.tokenizer is None:
         return None
     assert options.config is not None
@@ -109,13 +120,45 @@ def origin_from_scratch(
         ModelError: The folder holds no tokenizer, or one that knows no such languages.
     """
     name = f"{config.get('model_type')} from scratch"
-    return Origin(_codec(recipe, tokenizer_folder), tokenizer_folder, None, name, config)
+    codec, positions = _codec(recipe, tokenizer_folder), config.get("max_position_embeddings")
+    return Origin(codec, tokenizer_folder, None, name, config, positions)
+
+
+def within_positions(recipe: Recipe, origin: Origin) -> tuple[Recipe, list[str]]:
+    """The recipe with no text longer than the model has positions for; lines that say so."""
+    limit = origin.max_positions
+    wanted = {
+        "data.max_source_tokens": recipe.data.max_source_tokens,
+        "data.max_target_tokens": recipe.data.max_target_tokens,
+        "generation.max_new_tokens": recipe.generation.max_new_tokens,
+    }
+    lowered = [f"{name}={value}" for name, value in wanted.items() if limit and value > limit]
+    if limit is None or not lowered:
+        return recipe, []
+    data = {
+        side: min(getattr(recipe.data, side), limit)
+        for side in ("max_source_tokens", "max_target_tokens")
+    }
+    generation = {"max_new_tokens": min(recipe.generation.max_new_tokens, limit)}
+    within = recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update=data),
+            "generation": recipe.generation.model_copy(update=generation),
+        }
+    )
+    what = "this is" if len(lowered) == 1 else "these are"
+    return within, [
+        f"The model has positions for {limit:,} tokens: {', '.join(lowered)}; {what} taken as "
+        f"{limit}."
+    ]
 
 
 def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
     """The folder's tokens, set to the task's languages (the first target's) and prefix."""
     task = recipe.text_task
-    return load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
+    codec = load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
+    require_told_apart(recipe, codec)
+    return codec
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
@@ -264,6 +307,17 @@ def build_plan(recipe: Recipe, features: Features, *, is_packed: bool) -> BatchP
     )
 
 
+def warmup_note(recipe: Recipe, num_steps: int) -> list[str]:
+    """A line where the learning rate never gets to what the recipe says."""
+    warmup = recipe.training.warmup_steps
+    if warmup < num_steps:
+        return []
+    return [
+        f"training.warmup_steps={warmup} are as many as the run's {num_steps:,} steps or more: the "
+        f"learning rate never reaches {recipe.training.learning_rate:g}."
+    ]
+
+
 def collate_training(
     recipe: Recipe, task: Task, features: Features, device: torch.device
 ) -> Callable[[Ints], Batch]:
@@ -296,6 +350,8 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         best_metric=recipe.best_metric,
         patience=stopping.patience if stopping else None,
         min_delta=stopping.min_delta if stopping else 0.0,
+        on_bad_loss=options.on_bad_loss,
+        max_bad_losses=options.max_bad_losses,
     )
 
 

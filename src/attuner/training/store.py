@@ -8,21 +8,36 @@ from typing import TYPE_CHECKING
 
 from attuner.errors import RunError
 from attuner.training.averaging import Ema, put_in
-from attuner.training.checkpoint import (
-    EMA,
-    MODEL,
+from attuner.training.checkpoint import EMA, MODEL, load_checkpoint, read_weights, save_checkpoint
+from attuner.training.checkpoint_folder import (
+    checkpoint_name,
     checkpoints,
-    load_checkpoint,
+    half_written,
     prune,
-    read_weights,
-    save_checkpoint,
+    remove_remains,
+    set_aside,
+    step_of,
 )
 from attuner.training.events import Event, Noted
-from attuner.training.loop import LoopState
+from attuner.training.folder import RunFolder
+from attuner.training.loop import DivergedError, LoopState
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+
+def diverged_in(folder: RunFolder, last: Path | None, error: DivergedError) -> RunError:
+    """The error of a run that diverged: which checkpoint is the last good one, how to go on."""
+    if last is None:
+        return RunError(error.happened, f"{error.expected} No checkpoint was saved.", error.remedy)
+    return RunError(
+        error.happened,
+        f"{error.expected} The last good checkpoint is {last}; all examples of the update are in "
+        f"{folder.metrics}.",
+        f"{error.remedy.removesuffix('.')}, or go on without such updates: attuner train --resume "
+        f"{folder.path} training.on_bad_loss=skip",
+    )
 
 
 class CheckpointStore:
@@ -35,6 +50,7 @@ class CheckpointStore:
         scaler: That of fp16, where there is one.
         ema: The running mean of the weights, where there is one.
         keep: How many of the latest to keep; the best is always kept.
+        manifest: The run's manifest, of which each checkpoint has a copy.
         emit: Is told of choices.
     """
 
@@ -47,6 +63,7 @@ class CheckpointStore:
         scaler: torch.amp.GradScaler | None,
         ema: Ema | None = None,
         keep: int,
+        manifest: Path,
         emit: Callable[[Event], None],
     ) -> None:
         self._folder = folder
@@ -55,14 +72,28 @@ class CheckpointStore:
         self._scaler = scaler
         self._ema = ema
         self._keep = keep
+        self._manifest = manifest
         self._emit = emit
 
-    def save(self, state: LoopState) -> Path:
-        """Write a checkpoint, then delete those that are no longer needed."""
+    def save(self, state: LoopState, *, is_stop: bool = False) -> Path:
+        """Write a checkpoint, then delete those that are no longer needed.
+
+        Args:
+            state: Where the loop stands.
+            is_stop: No checkpoint is due, but the run was asked to stop.
+        """
         saved = save_checkpoint(
-            self._folder, self._model, self._optimizer, state, scaler=self._scaler, ema=self._ema
+            self._folder,
+            self._model,
+            self._optimizer,
+            state,
+            scaler=self._scaler,
+            ema=self._ema,
+            manifest=self._manifest,
+            is_stop=is_stop,
         )
         prune(self._folder, self._keep, state.best_step)
+        remove_remains(self._folder)
         return saved
 
     @property
@@ -70,29 +101,37 @@ class CheckpointStore:
         """The latest checkpoint."""
         return next(reversed(checkpoints(self._folder)), None)
 
+    def has(self, step: int) -> bool:
+        """Whether there is a checkpoint of this step."""
+        return any(step_of(path) == step for path in checkpoints(self._folder))
+
     def load_last(self) -> LoopState:
-        """Go on from the latest checkpoint that is whole; damaged ones are named.
+        """Go on from the latest checkpoint that is whole; others are named and set aside.
 
         Raises:
             RunError: None is.
         """
-        faults: list[str] = []
+        for path in half_written(self._folder):
+            self._emit(Noted(f"{path} is half written: it is passed over."))
+        faults: dict[Path, str] = {}
         for path in reversed(checkpoints(self._folder)):
             try:
                 state = load_checkpoint(
                     path, self._model, self._optimizer, scaler=self._scaler, ema=self._ema
                 )
             except RunError as error:
-                faults.append(error.happened)
+                faults[path] = error.happened
                 continue
-            for fault in faults:
+            for damaged, fault in faults.items():
                 self._emit(Noted(f"{fault}: it is passed over."))
+                set_aside(damaged)
             self._emit(Noted(f"Going on from {path}."))
             self._forget_lost_best(state)
+            prune(self._folder, self._keep, state.best_step)  # a killed run may have had no time to
             return state
         run_folder = self._folder.parent
         raise RunError(
-            "\n".join(f"{fault}." for fault in faults),
+            "\n".join(f"{fault}." for fault in faults.values()),
             "Resuming needs one checkpoint whose files are whole.",
             "Start it anew: delete the folder and type: "
             f"attuner train {run_folder / 'recipe.yaml'}",
@@ -125,13 +164,13 @@ class CheckpointStore:
         """
         total: dict[str, Tensor] = {}
         steps: list[int] = []
-        for path in checkpoints(self._folder)[-num:]:
+        for path in checkpoints(self._folder, with_stopped=False)[-num:]:
             try:
                 weights = read_weights(path, self._model)
             except RunError as error:
                 self._emit(Noted(f"{error.happened}: it is left out of the mean."))
                 continue
-            steps.append(int(path.name.removeprefix("step-")))
+            steps.append(step_of(path))
             total = {name: w + total.get(name, 0.0) for name, w in weights.items()}
         return {name: tensor / len(steps) for name, tensor in total.items()}, steps
 
@@ -147,4 +186,4 @@ class CheckpointStore:
             state.best = state.best_step = None
 
     def _of(self, step: int) -> Path:
-        return self._folder / f"step-{step:06d}"
+        return self._folder / checkpoint_name(step)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from attuner.data.features import Features
+    from attuner.data.features import Features, Ints
     from attuner.recipe import Recipe
     from attuner.tasks.task import Task
 
@@ -89,6 +89,14 @@ class Job(Protocol):
     @property
     def features(self) -> Features:
         """What is learned from."""
+        ...
+
+    def all_features(self) -> Mapping[str, Features]:
+        """What is learned from, as `train`, and what is scored, by part."""
+        ...
+
+    def addresses(self, rows: Ints) -> list[str]:
+        """Where the examples behind rows of `features` come from, each once: `a.po:42`."""
         ...
 
     @property

@@ -32,7 +32,7 @@ from attuner.training.labelled_data import prepare_labels
 if TYPE_CHECKING:
     from torch import nn
 
-    from attuner.data.features import LabelledTexts
+    from attuner.data.features import Ints, LabelledTexts
     from attuner.data.labelled_preparation import PreparedLabels
     from attuner.recipe import Recipe
     from attuner.tasks.classification import ClassificationTask
@@ -173,6 +173,14 @@ class LabelJob:
         """What is learned from."""
         assert self._features is not None
         return self._features
+
+    def all_features(self) -> Mapping[str, LabelledTexts]:
+        """What is learned from, and what is scored."""
+        return {"train": self.features, **{n: part.features for n, part in self._parts.items()}}
+
+    def addresses(self, rows: Ints) -> list[str]:
+        """Where the examples behind rows of features come from."""
+        return parts.addresses(self.prepared.train, self.features, rows)
 
     @property
     def parts(self) -> Sequence[str]:

@@ -19,7 +19,7 @@ from attuner.training.text_judge import TextJudge
 if TYPE_CHECKING:
     from torch import nn
 
-    from attuner.data.features import SequencePairs
+    from attuner.data.features import Ints, SequencePairs
     from attuner.data.preparation import Prepared
     from attuner.data.units import Example
     from attuner.recipe import Recipe
@@ -37,6 +37,7 @@ class TextJob:
     Attributes:
         origin: Model and tokens, when they are found or learned.
         prepared: The data, when they are read.
+        lowered: Which limits the recipe sets above what the model has positions for, in words.
     """
 
     unit = "target tokens"
@@ -46,6 +47,7 @@ class TextJob:
     def __init__(self, recipe: Recipe, emit: Emit) -> None:
         self.recipe = recipe
         self.emit = emit
+        self.lowered: list[str] = []
         self._features: SequencePairs | None = None
         self._parts: dict[str, Part] = {}
         self._line_counts: dict[str, dict[str, int]] = {}
@@ -78,14 +80,16 @@ class TextJob:
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Learn SentencePiece's pieces of both languages, where the recipe wants that."""
-        if hasattr(self, "origin"):
-            return
-        with new_folder(folder) as partial:
-            vocabulary.learn(self.recipe, self.prepared, partial, self.emit)
-        self.origin = vocabulary.load_origin(self.recipe, folder)
+        if not hasattr(self, "origin"):
+            with new_folder(folder) as partial:
+                vocabulary.learn(self.recipe, self.prepared, partial, self.emit)
+            self.origin = vocabulary.load_origin(self.recipe, folder)
+        self.recipe, self.lowered = setup.within_positions(self.recipe, self.origin)
 
     def encode(self) -> None:
         """Token ids of the lines, or texts; says what was cut or left out."""
+        for note in self.lowered:
+            self.emit(Noted(note))
         self._features, self._parts, self._line_counts = parts.encode_parts(
             self.recipe, self.prepared, self.origin, self.emit
         )
@@ -97,6 +101,14 @@ class TextJob:
         """What is learned from."""
         assert self._features is not None
         return self._features
+
+    def all_features(self) -> Mapping[str, SequencePairs]:
+        """What is learned from, and what is scored."""
+        return {"train": self.features, **{n: part.features for n, part in self._parts.items()}}
+
+    def addresses(self, rows: Ints) -> list[str]:
+        """Where the examples behind rows of features come from."""
+        return parts.addresses(self.prepared.train, self.features, rows)
 
     @property
     def parts(self) -> Sequence[str]:
