@@ -216,27 +216,15 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def test_recipes_list() -> None:
+    names = [
+        "chapter-mrpc", "chapter-reviews", "chapter-translation", "classification", "demo",
+        "demo-classification", "m2m100", "mbart50", "nllb-domain", "opus-mt-kde",
+        "pretrain-en-fr", "t5-summaries", "t5-translation", "translation",
+    ]  # fmt: skip
     result = attuner("recipes", "list", "--json")
-    assert list(json.loads(result.stdout)) == [
-        "chapter-mrpc",
-        "chapter-reviews",
-        "chapter-translation",
-        "classification",
-        "demo",
-        "demo-classification",
-        "pretrain-en-fr",
-        "translation",
-    ]
-    assert [line.split()[0] for line in attuner("recipes", "list").stdout.splitlines()] == [
-        "chapter-mrpc",
-        "chapter-reviews",
-        "chapter-translation",
-        "classification",
-        "demo",
-        "demo-classification",
-        "pretrain-en-fr",
-        "translation",
-    ]
+    assert list(json.loads(result.stdout)) == names
+    lines = attuner("recipes", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == names
 
 
 def test_recipes_copy(tmp_path: Path) -> None:

@@ -46,6 +46,17 @@ def look(train, validation=(), test=(), **options):
     )
 
 
+def test_a_vocabulary_without_latin_letters_does_not_lose_all():
+    def only_greek(texts):
+        return TokenColumn.from_lists([[ord(c) if c in "αβγ " else 0 for c in t] for t in texts])
+
+    def back(rows):
+        return ["".join(chr(i) for i in row if i) for row in rows]
+
+    lost = lost_characters(["αβγ αβγ", "γ!"], only_greek, back, unk_token_id=0)
+    assert [(entry.character, entry.fate) for entry in lost] == [("!", "unknown")]
+
+
 def test_lost_characters_are_counted_and_their_fate_is_told():
     lost = lost_characters(["a\u00a0b\u00a0", "Ω\u00ad", "plain é"], encode, decode, unk_token_id=0)
     assert [(entry.name, entry.count, entry.fate) for entry in lost] == [

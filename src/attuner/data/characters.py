@@ -52,7 +52,8 @@ def lost_characters(
         counts.update(text)
     characters = sorted(counts)
     # Combining marks would melt into a letter before them, as they should.
-    left, right = _kept_letters(counts, encode, decode)
+    letters = _kept_letters(counts, encode, decode)
+    left, right = letters[0], letters[1]
     probes = [f"{left}{c}{right}" for c in characters if not unicodedata.combining(c)]
     ids = encode(probes).to_lists()
     lost = []
