@@ -76,7 +76,11 @@ class LoopState:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The numbers of the recipe that the loop goes by; see `recipe.Training`."""
+    """The numbers of the recipe that the loop goes by; see `recipe.Training`.
+
+    Attributes:
+        exploded: Mean loss beyond which an update is bad; None where a loss has no usual size.
+    """
 
     num_steps: int
     learning_rate: float
@@ -92,6 +96,7 @@ class Settings:
     min_delta: float = 0.0
     on_bad_loss: str = "stop"
     max_bad_losses: int = 10
+    exploded: float | None = EXPLODED
 
 
 class DivergedError(RunError):
@@ -163,7 +168,9 @@ def train_loop(
             )  # fmt: skip
         except OutOfMemoryError as error:
             raise _too_long(error, state.step + 1, name) from error
-        fault = _fault(gradient, update, has_scaler=accelerator.scaler is not None)
+        fault = _fault(
+            gradient, update, settings.exploded, has_scaler=accelerator.scaler is not None
+        )
         if not fault:
             optimizer.step()
         optimizer.zero_grad()
@@ -223,15 +230,16 @@ def train_loop(
     )
 
 
-def _fault(gradient: Gradient, update: Update, *, has_scaler: bool) -> str:
+def _fault(gradient: Gradient, update: Update, exploded: float | None, *, has_scaler: bool) -> str:
     """What is wrong with a loss or its gradient, in words; "" where nothing is.
 
     With fp16 a gradient may overflow: the scaler then skips the update and scales less.
     """
     if not math.isfinite(gradient.loss_sum):
         return f"the loss is {gradient.loss_sum}"
-    if (mean := gradient.loss_sum / update.num_target_tokens) > EXPLODED:
-        return f"the loss is {mean:.4g}, more than {EXPLODED:g} nats for each target token"
+    mean = gradient.loss_sum / update.num_target_tokens
+    if exploded is not None and mean > exploded:
+        return f"the loss is {mean:.4g}, more than {exploded:g} nats for each target token"
     if not math.isfinite(gradient.norm) and not has_scaler:
         return f"the gradient's norm is {gradient.norm}"
     return ""
