@@ -29,13 +29,9 @@ _EVALUATE_FLAGS = {
     name: f"--{name.replace('_', '-')} {{}}"
     for name in (
         "source", "target", "source_column", "target_column", "target_path", "config", "revision",
-        "split", "encoding",
+        "split", "encoding", "text", "text_pair", "label",
     )
 } | {"bad_entries": "--skip-bad-entries"}  # fmt: skip
-_LABEL_FLAGS = {
-    name: f"--{name.replace('_', '-')} {{}}"
-    for name in ("text", "text_pair", "label", "config", "revision", "split", "encoding")
-} | {"bad_entries": "--skip-bad-entries"}
 _DEMOS = {"translation": "demo", "classification": "demo-classification"}
 _ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema")
 
@@ -432,7 +428,7 @@ def _evaluate_labels(model: str, data: str, options: dict[str, Any], as_json: bo
             data,
             **options,
             progress=lambda done, total: display(Progressed("Classifying", done, total)),
-            options=_LABEL_FLAGS,
+            options=_EVALUATE_FLAGS,
         )
     if as_json:
         shown = ("scores", "intervals", "signatures", "counts", "engine", "seconds")

@@ -14,7 +14,7 @@ def list_recipes() -> dict[str, str]:
     """Names of the ready recipes, and what each says of itself in its first line."""
     return {
         path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(_FOLDER.glob("*.yaml"))
+        for path in sorted(_FOLDER.glob("*.yaml"), key=lambda path: path.stem)
     }
 
 

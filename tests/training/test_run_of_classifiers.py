@@ -422,3 +422,14 @@ def test_the_chapters_recipe_has_the_chapters_settings() -> None:
     assert (training.learning_rate, training.batch_examples, training.epochs) == (5e-5, 8, 3)
     assert (training.schedule, training.warmup_steps) == ("linear", 0)
     assert training.early_stopping is None
+
+
+def test_the_error_of_large_ratings_is_no_explosion(build: Build, tmp_path: Path) -> None:
+    data = tmp_path / "years.csv"
+    rows = [f"{word} film,{1900 + 80 * (row % 2)}\n" for row, word in enumerate(WORDS[:12])]
+    data.write_text(f"review,mood\n{''.join(rows)}")
+    done, events = run(
+        build(f"data.train={data}", "task.kind=rating", "training.epochs=1", "data.split.test=0")
+    )
+    assert done.before["loss"] > 1000
+    assert any(isinstance(event, Saved) for event in events)

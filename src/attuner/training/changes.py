@@ -74,6 +74,8 @@ RULES: Mapping[str, tuple[str, str]] = {
     "training.early_stopping": (INEXACT, "the run might have stopped before"),
     "training.on_bad_loss": (FREE, "it counts from here on"),
     "training.max_bad_losses": (FREE, "it counts from here on"),
+    "training.layer_decay": (INEXACT, "steps before had other rates"),
+    "training.seeds": (FIXED, "the runs that are compared would be others"),
     "training.seed": (FIXED, "the data would come in another order"),
     "generation": (INEXACT, "scores before were measured otherwise"),
     "output": (FREE, "the run stays in its folder"),

@@ -142,7 +142,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what a run writes, but its recipe, for one that starts anew."""
         self.remove_leftovers()
-        for path in (self.manifest, self.metrics, self.translations, self.curves):
+        for path in (self.manifest, self.metrics, self.translations, self.predictions, self.curves):
             path.unlink(missing_ok=True)
         for path in (self.vocabulary, self.checkpoints):
             shutil.rmtree(path, ignore_errors=True)
@@ -150,7 +150,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove what a killed run was about to write."""
-        for path in (self.recipe, self.manifest, self.metrics, self.translations):
+        for path in (self.recipe, self.manifest, self.metrics, self.translations, self.predictions):
             for leftover in self.path.glob(f".{path.name}.*"):
                 leftover.unlink()
         for path in (self.vocabulary, self.model):

@@ -79,7 +79,11 @@ class LoopState:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The numbers of the recipe that the loop goes by; see `recipe.Training`."""
+    """The numbers of the recipe that the loop goes by; see `recipe.Training`.
+
+    Attributes:
+        exploded: Mean loss beyond which an update is bad; None where a loss has no usual size.
+    """
 
     num_steps: int
     learning_rate: float
@@ -95,6 +99,7 @@ class Settings:
     min_delta: float = 0.0
     on_bad_loss: str = "stop"
     max_bad_losses: int = 10
+    exploded: float | None = EXPLODED
 
 
 class DivergedError(RunError):
@@ -167,7 +172,13 @@ def train_loop(
         except OutOfMemoryError as error:
             raise _too_long(error, state.step + 1, name) from error
         mean = gradient.loss_sum / update.num_target_tokens
-        fault = _fault(gradient, mean, state.lowest, has_scaler=accelerator.scaler is not None)
+        fault = _fault(
+            gradient,
+            mean,
+            state.lowest,
+            settings.exploded,
+            has_scaler=accelerator.scaler is not None,
+        )
         if not fault:
             optimizer.step()
         optimizer.zero_grad()
@@ -228,14 +239,25 @@ def train_loop(
     )
 
 
-def _fault(gradient: Gradient, mean: float, lowest: float | None, *, has_scaler: bool) -> str:
+def _fault(
+    gradient: Gradient,
+    mean: float,
+    lowest: float | None,
+    exploded: float | None,
+    *,
+    has_scaler: bool,
+) -> str:
     """What is wrong with a loss or its gradient, in words; "" where nothing is.
 
     With fp16 a gradient may overflow: the scaler then skips the update and scales less.
     """
     if not math.isfinite(gradient.loss_sum):
         return f"the loss is {gradient.loss_sum}"
-    if lowest is not None and mean > max(EXPLODED, EXPLODED_TIMES * lowest):
+    if (
+        exploded is not None
+        and lowest is not None
+        and mean > max(exploded, EXPLODED_TIMES * lowest)
+    ):
         return f"the loss is {mean:.4g} nats a target token, after {lowest:.4g}"
     if not math.isfinite(gradient.norm) and not has_scaler:
         return f"the gradient's norm is {gradient.norm}"

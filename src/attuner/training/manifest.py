@@ -91,6 +91,8 @@ def features_fingerprint(features: Any) -> str:
         if is_dataclass(value):
             for part in fields(value):
                 take(getattr(value, part.name))
+        elif value is None:  # such as the types of tokens, which few families tell apart
+            digest.update(b"none")
         else:
             array = np.ascontiguousarray(value)
             digest.update(f"{array.dtype} {array.shape}".encode())

@@ -16,7 +16,7 @@ from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
 from attuner.models.usage import load_codec_between, set_languages
 from attuner.training.events import Event, Noted
-from attuner.training.loop import Settings
+from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
 from attuner.training.scoring import GenerationOptions
 from attuner.training.targets import require_told_apart
@@ -309,7 +309,7 @@ def build_plan(recipe: Recipe, features: Features, *, is_packed: bool) -> BatchP
 
 def warmup_note(recipe: Recipe, num_steps: int) -> list[str]:
     """A line where the learning rate never gets to what the recipe says."""
-    warmup = recipe.training.warmup_steps
+    warmup = _warmup_steps(recipe.training.warmup_steps, num_steps)
     if warmup < num_steps:
         return []
     return [
@@ -352,6 +352,8 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         min_delta=stopping.min_delta if stopping else 0.0,
         on_bad_loss=options.on_bad_loss,
         max_bad_losses=options.max_bad_losses,
+        # The squared error of a rating has the rating's size.
+        exploded=None if getattr(recipe.task, "kind", "") == "rating" else EXPLODED,
     )
 
 
