@@ -32,8 +32,11 @@ CHECKPOINTS = {
     "t5-translation": "t5",
     "t5-summaries": "t5",
 }
-# Tried elsewhere: by the demo's test, from scratch, and as the defaults.
-OTHERS = {"demo", "pretrain-en-fr", "translation", "chapter-translation"}
+# Tried elsewhere: by the demos' tests, from scratch, as the defaults, and on tiny classifiers.
+OTHERS = {
+    "demo", "demo-classification", "pretrain-en-fr", "translation", "chapter-translation",
+    "classification", "chapter-mrpc", "chapter-reviews",
+}  # fmt: skip
 
 
 def test_every_recipe_is_tried() -> None:
