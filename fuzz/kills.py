@@ -43,10 +43,10 @@ AIMS = (
     "attuner.training.checkpoint_folder.seal",  # the files are there, their digests not
     "attuner.training.checkpoint_folder.sync",
     "attuner.training.store.prune",  # the new checkpoint is there, the old ones, too
-    "attuner.training.scorer.token_loss",  # amid an evaluation
+    "attuner.training.text_judge.token_loss",  # amid an evaluation
     "attuner.training.scorer.write_lines",  # of translations
     "attuner.training.run.choose_weights",
-    "attuner.training.run.write_model",  # amid the delivery
+    "attuner.training.jobs.text.write_text_model",  # amid the delivery
     "attuner.training.run.accept",  # amid resuming
 )
 _REPEATED = AIMS[:4]

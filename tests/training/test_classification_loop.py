@@ -108,8 +108,10 @@ class Bench:
 def test_eight_examples_are_learned_by_heart_saved_and_said_again(
     tmp_path: Path, kind: Kind, computes_in: torch.dtype | None
 ) -> None:
-    bench = Bench(tmp_path, kind, computes_in=computes_in)
-    steps = bench.train(250 if kind == "multi" else 60)
+    # Several labels take longer, and at 5e-3 their loss may jump in bf16.
+    rate, num_steps = (2e-3, 250) if kind == "multi" else (5e-3, 60)
+    bench = Bench(tmp_path, kind, computes_in=computes_in, rate=rate)
+    steps = bench.train(num_steps)
     assert steps[-1].loss < 0.1 * steps[0].loss
     save_classifier(bench.model, bench.tokens, bench.folder, tmp_path / "model")
 
