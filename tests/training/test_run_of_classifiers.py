@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from tiny_classifiers import WORDS, reviews, write_encoder
 
 import attuner
-from attuner.errors import DataError, UserError
+from attuner.errors import DataError, RunError, StoppedError, UserError
 from attuner.ready_recipes import ready_recipe
 from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
@@ -366,6 +368,28 @@ def test_interrupted_seeds_are_gone_on_with(build: Build, tmp_path: Path) -> Non
     assert cut.spreads == whole.spreads
     ours, theirs = (r.model_folder / "model.safetensors" for r in (cut, whole))
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_stopped_seeds_are_gone_on_with_as_one_run_by_one_recipe(
+    build: Build, tmp_path: Path
+) -> None:
+    settings = ("training.seeds=2", "training.epochs=2", "output.name=cut")
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Saved):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    folder = tmp_path / "runs/cut"
+    with pytest.raises(StoppedError) as stopped:
+        train(build(*settings), listeners=[interrupt])
+    assert str(stopped.value).splitlines()[1:] == [f"Go on with: attuner train --resume {folder}"]
+    with pytest.raises(RunError) as refused:
+        resume(folder, build(*settings, "training.learning_rate=0.1"))
+    assert str(refused.value) == (
+        f"{folder} trains several seeds by a recipe that differs in training.learning_rate.\n"
+        "All seeds of a run have one recipe.\n"
+        "Resume it without changes, or start a new run: output.name=..."
+    )
 
 
 @pytest.mark.parametrize("name", ["classification", "chapter-mrpc", "chapter-reviews"])

@@ -179,8 +179,8 @@ def _require_same_recipe(folder: RunFolder, recipe: Recipe) -> None:
     changes = find_changes(recipe_of(folder, None), recipe)
     if changes:
         raise RunError(
-            f"{folder.path} trains several seeds by another recipe: "
-            f"{', '.join(change.option for change in changes)} differ.",
+            f"{folder.path} trains several seeds by a recipe that differs in "
+            f"{', '.join(change.option for change in changes)}.",
             "All seeds of a run have one recipe.",
             "Resume it without changes, or start a new run: output.name=...",
         )
