@@ -1,0 +1,93 @@
+"""The command line as a whole: the commands in order, and how one ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from attuner.cli.recipes import copy_command, demo, list_command, schema
+from attuner.cli.scoring import evaluate
+from attuner.cli.training import check, train
+from attuner.cli.using import classify, translate
+from attuner.errors import StoppedError, UserError
+
+_ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema")
+
+
+class _Commands(TyperGroup):
+    """Lists commands in the order of use; turns what ends one into a message and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in _ORDER if name in self.commands]
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except UserError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from error
+        except StoppedError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from error
+        except BrokenPipeError as error:
+            # The reader has gone (`attuner ... | head`): say nothing, and leave nothing to flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+        return result
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Attune a pretrained text model to your own data, and prove that it became better.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich's help costs 0.1 s
+    pretty_exceptions_enable=False,
+)
+recipes_app = typer.Typer(
+    help="Ready recipes to start from.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(recipes_app, name="recipes")
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A locale that cannot write a character must not stop a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="attuner")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"attuner {version('attuner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (demo, check, train, evaluate, translate, classify, schema):
+    app.command()(command)
+recipes_app.command("list")(list_command)
+recipes_app.command("copy")(copy_command)

@@ -1,0 +1,40 @@
+"""What commands show: progress and results, for a person or for a script."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attuner.console import Display
+    from attuner.training.result import Run
+
+
+def open_display(as_json: bool) -> Display:
+    """Where progress is shown: use it in a `with`."""
+    from attuner.console import Display, build_console
+
+    return Display(build_console(as_json))
+
+
+def report(run: Run, as_json: bool) -> None:
+    """The result of a run for scripts; a person has seen it already."""
+    if as_json:
+        print_json(
+            {
+                "run": str(run.folder),
+                "model": str(run.model_folder),
+                "before": dict(run.before),
+                "after": dict(run.after),
+                "seconds": run.seconds,
+                "counts": run.counts,
+                **({"seeds": run.spreads} if run.spreads else {}),
+            }
+        )
+
+
+def print_json(value: Any) -> None:
+    """Write one line of JSON on standard output."""
+    from attuner.text_streams import write_json
+
+    write_json(value, sys.stdout)
