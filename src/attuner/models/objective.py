@@ -249,13 +249,14 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         return (hidden[:, :0],)
 
     def hand_out(_: nn.Module, __: Any, output: Any) -> Any:
-        output.loss = call.pop("loss")
+        output["loss"] = call.pop("loss")
         return output
 
     hooks = [
         model.register_forward_pre_hook(take_targets, with_kwargs=True),
         output_layer.register_forward_pre_hook(compute),
-        model.register_forward_hook(hand_out),
+        # Before the hook of a sharded model, which watches what the backward pass begins with.
+        model.register_forward_hook(hand_out, prepend=True),
         *(
             module.register_forward_hook(look_up)
             for module in model.modules()
