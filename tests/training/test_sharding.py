@@ -154,7 +154,7 @@ def launched(**plugin: Any) -> Any:
         distributed_type=DistributedType.FSDP,
         mixed_precision=options.pop("mixed_precision", "bf16"),
         state=SimpleNamespace(
-            fsdp_plugin=SimpleNamespace(reshard_after_forward=True, cpu_offload=False, **options)
+            fsdp_plugin=SimpleNamespace(reshard_after_forward=True, cpu_offload=None, **options)
         ),
     )
 

@@ -66,7 +66,7 @@ def asked_sharding(recipe: Recipe, accelerator: Accelerator) -> Sharding | None:
         mesh,
         torch.bfloat16 if accelerator.mixed_precision == "bf16" else None,
         bool(plugin.reshard_after_forward),
-        plugin.cpu_offload or None,
+        plugin.cpu_offload,
     )
 
 
