@@ -21,10 +21,9 @@ from tiny_classifiers import tiny_classifier, tiny_texts
 
 from attuner.data.batching import BatchPlan
 from attuner.models.recomputing import recompute_layers
-from attuner.models.sharding import filled, gathered, num_held, outline, put_share
+from attuner.models.sharding import filled, gathered, num_held, outline, scatter
 from attuner.tasks.classification import ClassificationTask
 from attuner.tasks.translation import TranslationTask
-from attuner.training.gradient import leave_gradient
 from attuner.training.optimizer import build_optimizer, keep_pad_row_zero
 from attuner.training.sharding import Sharding, prepare_sharded
 
@@ -95,14 +94,16 @@ def update(
     model.train()
     for group in optimizer.param_groups:
         group["eps"] = EPS
-    with task.prepared(model):
-        gradient = leave_gradient(
-            model, optimizer, accelerator, next(iter(plan)),
-            collate=lambda rows: task.collate(features, rows, torch.device("cpu")),
-            loss=task.loss, max_grad_norm=MAX_NORM,
-        )  # fmt: skip
+    work, bare = next(iter(plan)), optimizer.optimizer
+    total = torch.zeros(())
+    with task.prepared(model), bare.computing():
+        for rows in work.micro_batches:
+            loss = task.loss(model, task.collate(features, rows, torch.device("cpu")))
+            accelerator.backward(loss)
+            total += loss.detach()
+    norm = bare.clip(MAX_NORM, scale=1 / work.num_target_tokens)
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return {"loss": gradient.loss_sum, "norm": gradient.norm, "grads": grads}
+    return {"loss": float(accelerator.reduce(total, "sum")), "norm": norm, "grads": grads}
 
 
 def unsharded(case: Case) -> dict[str, Any]:
@@ -148,12 +149,15 @@ def sharded(case: Case, rank: int, num_processes: int, folder: Path, name: str) 
         "moments": sum(slot["exp_avg"].to_local().numel() for slot in state.values()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    # What was gathered goes back into shares, and comes out of them as it was.
-    for number, parameter in enumerate(model.parameters()):
-        put_share(torch.full(parameter.shape, float(number)), parameter)
-    values = gathered({str(i): p for i, p in enumerate(model.parameters())})
+    # What the first process gives comes out of the shares as it went in.
+    given = {
+        name: torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
+        for number, (name, p) in enumerate(model.named_parameters())
+    }
+    scatter(given if rank == 0 else {}, dict(model.named_parameters()))
+    values = gathered(dict(model.named_parameters()))
     if rank == 0:
-        assert all(bool((value == float(number)).all()) for number, value in values.items())
+        assert all(torch.equal(values[name], value) for name, value in given.items())
         buffers = dict(model.named_buffers())
         plain = filled(shape, weights)
         torch.save(

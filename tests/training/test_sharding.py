@@ -19,7 +19,7 @@ from tiny import PAD, tiny_model
 from torch import nn
 
 from attuner.errors import ModelError, RunError
-from attuner.models.sharding import filled, layers_of, outline, own_row, put_share, shard
+from attuner.models.sharding import filled, layers_of, outline, own_row, scatter, shard
 from attuner.recipe import Recipe
 from attuner.training.sharding import Sharding, asked_sharding
 
@@ -40,7 +40,7 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in range(2)
     ]  # fmt: skip
     for process in processes:
-        said, _ = process.communicate(timeout=150)
+        said, _ = process.communicate(timeout=400)
         assert process.returncode == 0, said
     return folder
 
@@ -118,9 +118,9 @@ def test_layers_are_those_of_encoder_and_decoder(family: str, num: int) -> None:
     assert len(layers_of(tiny_model(family))) == num
 
 
-def test_plain_tensors_need_no_sharing_out() -> None:
+def test_plain_tensors_are_copied_as_they_are() -> None:
     tensor = torch.zeros(3, 2)
-    put_share(torch.ones(3, 2), tensor)
+    scatter({"a": torch.ones(3, 2)}, {"a": tensor})
     row = own_row(tensor, 1)
     assert row is not None
     row[:] = 5

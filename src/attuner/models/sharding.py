@@ -1,7 +1,7 @@
 """Sharding: each process keeps a share of every weight, and has a layer whole only while it is due.
 
 torch's `fully_shard` (Zhao et al. 2023, weight by weight) gathers a layer before its forward and
-its backward pass, and afterwards leaves each process its share of the mean gradient. What lies
+its backward pass, and afterwards leaves each process its share of the summed gradient. What lies
 outside of layers (embeddings, the output layer that shares their weights, last norms) is gathered
 with the model as a whole, so that the loss of `models.objective`, in the model's forward, finds it.
 """
@@ -64,6 +64,17 @@ def shard(
         fully_shard(layer, reshard_after_forward=frees_after_forward, **options)
     # Its backward pass comes right after its forward: it stays gathered in between.
     fully_shard(model, reshard_after_forward=False, **options)
+    for module in (*layers, model):
+        _sum_gradients(module)
+
+
+def _sum_gradients(module: Any) -> None:
+    """Add gradients up over processes, where torch would take their mean.
+
+    An update is scaled by its target tokens in all, not by the number of processes.
+    """
+    module.set_gradient_divide_factor(1.0)
+    module.set_force_sum_reduction_for_comms(True)  # NCCL would multiply by 1, gloo cannot
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
@@ -99,14 +110,21 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return whole
 
 
-def put_share(whole: Tensor, tensor: Tensor) -> None:
-    """Copy a whole tensor into one that may be sharded: each process takes its share."""
-    with torch.no_grad():
-        if not is_sharded(tensor):
-            tensor.copy_(whole)
-            return
-        rows = _rows(tensor)
-        _local(tensor).copy_(whole[rows])
+@torch.no_grad()
+def scatter(whole: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copy whole tensors of the first process into sharded ones, of which each takes its share.
+
+    The reverse of `gathered`: every process calls it; only the first need have `whole`.
+    """
+    is_shared = torch.distributed.is_initialized()
+    is_first = not is_shared or torch.distributed.get_rank() == 0
+    for name, tensor in tensors.items():
+        full = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+        if is_first:
+            full.copy_(whole[name])
+        if is_shared:
+            torch.distributed.broadcast(full, src=0)
+        _local(tensor).copy_(full[_rows(tensor)] if is_sharded(tensor) else full)
 
 
 def own_row(tensor: Tensor, row: int) -> Tensor | None:
