@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from sharded import CASES, MAX_NORM, unsharded
 from tiny import PAD, tiny_model
@@ -173,9 +174,11 @@ def test_accelerates_options_are_taken_over(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_sharding_without_an_accelerator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    accelerator = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True)  # it says nothing of it
     with pytest.raises(RunError) as caught:
-        asked_sharding(recipe(), accelerator)  # type: ignore[arg-type]
+        asked_sharding(recipe(), accelerator)
+    AcceleratorState._reset_state(reset_partial_state=True)
     assert str(caught.value) == (
         "accelerate was told to shard the model (FSDP), but the run computes on a processor.\n"
         "Models are sharded over accelerators such as GPUs.\n"
