@@ -143,6 +143,15 @@ def run_step(step: Step, folder: Path) -> None:
     elif step.kind == "yaml":
         (folder / "block.yaml").write_text(step.text, encoding="utf-8")
         load_recipe(folder / "block.yaml")
+    elif step.kind == "accelerate":  # which would want GPUs
+        from accelerate.commands.config.config_args import load_config_from_file
+        from accelerate.commands.launch import launch_command_parser
+
+        asked = launch_command_parser().parse_args(shlex.split(step.text)[2:])
+        load_config_from_file(str(folder / asked.config_file))
+        assert (asked.module, asked.training_script) == (True, "attuner")
+        recipe, *overrides = asked.training_script_args[1:]
+        load_recipe(folder / recipe, overrides)
     elif step.kind == "make":
         run(["make", "-n", "-C", str(ROOT), *step.text.split()[1:]], folder)
     else:
@@ -190,4 +199,4 @@ def test_links_between_pages() -> None:
 
 def test_there_are_steps() -> None:
     kinds = {step.kind for page in PAGES for step in steps(page)}
-    assert kinds == {"attuner", "make", "pip", "python", "yaml"}
+    assert kinds == {"accelerate", "attuner", "make", "pip", "python", "yaml"}

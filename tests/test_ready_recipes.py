@@ -27,6 +27,7 @@ STRINGS = [
 CHECKPOINTS = {
     "opus-mt-kde": "marian",
     "nllb-domain": "nllb",
+    "nllb-3.3b": "nllb",
     "m2m100": "m2m100",
     "mbart50": "mbart50",
     "t5-translation": "t5",

@@ -428,8 +428,9 @@ def test_copy_of_an_unknown_recipe() -> None:
     assert str(caught.value) == (
         'There is no ready recipe "dem".\n'
         'Did you mean "demo"? Known: chapter-mrpc, chapter-reviews, chapter-translation, '
-        "classification, demo, demo-classification, m2m100, mbart50, nllb-domain, opus-mt-kde, "
-        "pretrain-en-fr, t5-summaries, t5-translation, translation.\n"
+        "classification, demo, demo-classification, fsdp-4x8-gpus, fsdp-8-gpus, m2m100, mbart50, "
+        "nllb-3.3b, nllb-domain, opus-mt-kde, pretrain-en-fr, t5-summaries, t5-translation, "
+        "translation.\n"
         "See what each does: attuner recipes list"
     )
 

@@ -1,20 +1,31 @@
-"""The recipes that come with Attuner: list them, read them, copy one to start from."""
+"""The recipes that come with Attuner, and launches of several processes: list them, copy one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from attuner.errors import UsageError, nearest
 
 _FOLDER = Path(__file__).parent / "recipes"
+_LAUNCHES = _FOLDER / "accelerate"
 
 
 def list_recipes() -> dict[str, str]:
     """Names of the ready recipes, and what each says of itself in its first line."""
+    return _first_lines(_FOLDER)
+
+
+def list_launches() -> dict[str, str]:
+    """Names of the configurations for `accelerate launch`, and what each says of itself."""
+    return _first_lines(_LAUNCHES)
+
+
+def _first_lines(folder: Path) -> dict[str, str]:
     return {
         path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        for path in sorted(_FOLDER.glob("*.yaml"), key=lambda path: path.stem)
+        for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
     }
 
 
@@ -24,23 +35,28 @@ def ready_recipe(name: str) -> Path:
     Raises:
         UsageError: There is no recipe of that name.
     """
-    known = list_recipes()
-    if name not in known:
+    return _found(name, dict.fromkeys(list_recipes(), _FOLDER))
+
+
+def _found(name: str, folders: Mapping[str, Path]) -> Path:
+    if name not in folders:
         raise UsageError(
             f'There is no ready recipe "{name}".',
-            nearest(name, known),
+            nearest(name, folders),
             "See what each does: attuner recipes list",
         )
-    return _FOLDER / f"{name}.yaml"
+    return folders[name] / f"{name}.yaml"
 
 
 def copy_recipe(name: str, destination: Path | None = None) -> Path:
-    """Copy a ready recipe to `destination` (a file or folder; `NAME.yaml` where not given).
+    """Copy a recipe or launch to `destination` (a file or folder; `NAME.yaml` where not given).
 
     Raises:
         UsageError: There is no such recipe, or the destination exists or cannot be written.
     """
-    text = ready_recipe(name).read_text(encoding="utf-8")
+    recipes, launches = list_recipes(), list_launches()
+    folders = dict.fromkeys(recipes, _FOLDER) | dict.fromkeys(launches, _LAUNCHES)
+    text = _found(name, folders).read_text(encoding="utf-8")
     destination = destination or Path(f"{name}.yaml")
     if os.path.isdir(destination):
         destination /= f"{name}.yaml"

@@ -442,6 +442,11 @@ class Training(Section):
     gradient_checkpointing: bool = False
     """Compute each layer's activations again for the backward pass, rather than keep them: less
     memory, a third more time, the same result."""
+    fixed_shapes: bool = False
+    """With `batch_examples`: pad every micro-batch to one shape, the longest source and target of
+    the training examples and as many rows, instead of packing. For devices that compile a program
+    for each shape that they meet, such as TPUs; not tried on one. The result is the same, but all
+    the padding is computed."""
     ema: Ema | None = None
     """Evaluate and deliver a running mean of the weights; `{}` for its defaults."""
     average_checkpoints: Annotated[int, Field(gt=1)] | None = None
@@ -494,6 +499,12 @@ class Training(Section):
             every = getattr(self, f"{what}_every_steps")
             if (getattr(self, what) == "steps") != (every is not None):
                 raise ValueError(f"{what}: steps and {what}_every_steps go together")
+        if self.fixed_shapes and self.batch_examples is None:
+            raise ValueError(
+                "fixed_shapes needs batch_examples, such as 32: tokens make any number of rows"
+            )
+        if self.fixed_shapes and self.r_drop:
+            raise ValueError("fixed_shapes does not go with r_drop, which pairs real tokens")
         if self.seeds > 1 and self.evaluate == "none":
             raise ValueError("seeds: the best is chosen on validation, which evaluate: none skips")
         if self.warmup_steps > 1 and not float(self.warmup_steps).is_integer():

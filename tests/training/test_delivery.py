@@ -258,6 +258,15 @@ def test_the_running_mean_follows_the_weights() -> None:
             "training: average_checkpoints: 5 needs as many: set keep_checkpoints: 5.",
         ),
         (
+            ("training.batch_examples=null", "training.fixed_shapes=true"),
+            "training: fixed_shapes needs batch_examples, such as 32: tokens make any number of "
+            "rows.",
+        ),
+        (
+            ("training.r_drop=1", "training.fixed_shapes=true"),
+            "training: fixed_shapes does not go with r_drop, which pairs real tokens.",
+        ),
+        (
             ("model.dropout=0", "training.r_drop=1"),
             "training.r_drop needs dropout, by which two outputs differ: set model.dropout above "
             "0, such as 0.1.",

@@ -47,15 +47,18 @@ def _with_free_name(recipe: Recipe) -> Recipe:
 
 
 def list_command(as_json: JsonOption = False) -> None:
-    """List the ready recipes."""
-    from attuner.ready_recipes import list_recipes
+    """List the ready recipes, and configurations for accelerate launch."""
+    from attuner.ready_recipes import list_launches, list_recipes
 
-    recipes = list_recipes()
+    recipes, launches = list_recipes(), list_launches()
     if as_json:
-        print_json(recipes)
+        print_json({"recipes": recipes, "launches": launches})
         return
-    width = max(map(len, recipes))
+    width = max(map(len, (*recipes, *launches)))
     for name, summary in recipes.items():
+        typer.echo(f"{name:{width}}  {summary}")
+    typer.echo("\nFor accelerate launch --config_file:")
+    for name, summary in launches.items():
         typer.echo(f"{name:{width}}  {summary}")
 
 
@@ -66,14 +69,17 @@ def copy_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a ready recipe into a file of your own."""
-    from attuner.ready_recipes import copy_recipe
+    """Copy a ready recipe, or a configuration for accelerate launch, into a file of your own."""
+    from attuner.ready_recipes import copy_recipe, list_launches
 
     written = copy_recipe(name, destination)
+    use = f"attuner train {written}"
+    if name in list_launches():
+        use = f"accelerate launch --config_file {written} -m attuner train recipe.yaml"
     if as_json:
         print_json({"recipe": str(written)})
     else:
-        typer.echo(f"Wrote {written}. Train with it: attuner train {written}")
+        typer.echo(f"Wrote {written}. Train with it: {use}")
 
 
 def schema(as_json: JsonOption = False) -> None:

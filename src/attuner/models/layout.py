@@ -142,6 +142,30 @@ def filled_up(row: Tensor, fill: int) -> Tensor:
     return F.pad(row, (0, num_filling(len(row))), value=fill)
 
 
+def padded(
+    flat: Tensor, lengths: Tensor, fill: int, num_rows: int, width: int, *, on_left: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Flat ids (N,) as rows filled up with `fill`, (num_rows, width), and which are real.
+
+    Rows beyond those of `lengths` have one real place, with `fill` in it: a row in which nothing
+    can be attended to would give numbers that are none.
+
+    >>> ids, real = padded(torch.tensor([7, 8, 9]), torch.tensor([2, 1]), 0, 3, 3)
+    >>> ids.tolist(), real.int().tolist()
+    ([[7, 8, 0], [9, 0, 0], [0, 0, 0]], [[1, 1, 0], [1, 0, 0], [1, 0, 0]])
+    """
+    more = num_rows - len(lengths)
+    assert more >= 0
+    flat = F.pad(flat, (0, more), value=fill)
+    places = torch.arange(width)
+    if on_left:
+        places = places.flip(0)
+    is_real = places < F.pad(lengths, (0, more), value=1)[:, None]
+    rows = flat.new_full(is_real.shape, fill)
+    rows[is_real] = flat
+    return rows, is_real
+
+
 def num_filling(length: int) -> int:
     """How many places to add to a row, at most one in 32 of a long one.
 

@@ -196,13 +196,18 @@ class _Lookup(torch.autograd.Function):
 
 
 @contextmanager
-def loss_in_forward(model: nn.Module) -> Iterator[None]:
+def loss_in_forward(model: nn.Module, *, keeps_padding: bool = False) -> Iterator[None]:
     """Let `model` take `targets=`, `label_smoothing=` and `r_drop=`, and return the summed loss.
 
     Inside the block `model(..., targets=labels).loss` is the sum (not the mean) of the
     cross-entropies over the positions of `labels` (B, T) that are not -100, and `logits` is
     empty. With `r_drop` above 0, each sequence is followed by its copy, and both count once. On
     leaving, the model is as it was.
+
+    Args:
+        model: The bare model.
+        keeps_padding: Compute at all positions, which count nothing where labels are -100: no
+            tensor's shape depends on the labels then. Not with `r_drop`.
 
     Raises:
         TypeError: The output layer is not a plain linear one, but wrapped by an adapter.
@@ -221,7 +226,8 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         return args, kwargs
 
     def look_up(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if not (_is_trained(layer.weight) and layer.weight is output_layer.weight):
+        is_shared = _is_trained(layer.weight) and layer.weight is output_layer.weight
+        if not is_shared or keeps_padding:
             return output
         found: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
             layer.weight, args[0], layer.padding_idx, call["lookups"]
@@ -236,7 +242,9 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
             rows, targets = _paired(hidden, targets, call["packed"])
             chunk = max(2, chunk // 8 * 2)  # some copies in fp32 are held at a time, too
         else:
-            rows, targets = _real(hidden.flatten(0, 1), targets.flatten(), call["packed"])
+            rows, targets = hidden.flatten(0, 1), targets.flatten()
+            if call["packed"] is None and not keeps_padding:
+                rows, targets = _real(rows, targets)
         weight: Any = layer.weight
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
@@ -249,13 +257,14 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
         return (hidden[:, :0],)
 
     def hand_out(_: nn.Module, __: Any, output: Any) -> Any:
-        output.loss = call.pop("loss")
+        output["loss"] = call.pop("loss")
         return output
 
     hooks = [
         model.register_forward_pre_hook(take_targets, with_kwargs=True),
         output_layer.register_forward_pre_hook(compute),
-        model.register_forward_hook(hand_out),
+        # Before the hook of a sharded model, which watches what the backward pass begins with.
+        model.register_forward_hook(hand_out, prepend=True),
         *(
             module.register_forward_hook(look_up)
             for module in model.modules()
@@ -269,13 +278,8 @@ def loss_in_forward(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _real(hidden: Tensor, targets: Tensor, packed: Packed | None) -> tuple[Tensor, Tensor]:
-    """Hidden states (N, D) and targets (N,) of real positions, filled up as packed rows are.
-
-    Packed rows are so already.
-    """
-    if packed is not None:
-        return hidden, targets
+def _real(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Hidden states (N, D) and targets (N,) of real positions, filled up as packed rows are."""
     kept = targets != IGNORED
     return _filled_up(hidden[kept], targets[kept])
 

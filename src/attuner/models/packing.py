@@ -62,6 +62,32 @@ def packing(model: nn.Module) -> Iterator[None]:
         model.set_attn_implementation(before)  # type: ignore[operator]
 
 
+@contextmanager
+def positions_like_words(model: nn.Module) -> Iterator[None]:
+    """Give position embeddings the type of word embeddings, in padded batches.
+
+    M2M100's are a buffer of fp32, beside which bf16 copies of the weights would not do.
+    """
+
+    def cast(stack: Any) -> Any:
+        def hook(_: nn.Module, __: Any, positions: Tensor) -> Tensor:
+            return positions.to(stack.embed_tokens.weight.dtype)
+
+        return hook
+
+    stacks = (model.get_encoder(), model.get_decoder())  # type: ignore[operator]
+    hooks = [
+        stack.embed_positions.register_forward_hook(cast(stack))
+        for stack in stacks
+        if _family(model).positions == "counted"
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _family(model: Any) -> Family:
     return family_of(str(model.config.model_type))
 

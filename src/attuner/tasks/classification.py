@@ -18,7 +18,8 @@ from attuner.data.labelled import LabelledExample
 from attuner.data.labels import Kind, LabelSet
 from attuner.models.dropout import FastDropout
 from attuner.models.encoder_packing import can_pack, encoder_packing, first_position
-from attuner.models.layout import encoder_layout, filled_up, to_device
+from attuner.models.layout import encoder_layout, filled_up, padded, to_device
+from attuner.tasks.task import FIXED, FixedShape
 
 if TYPE_CHECKING:
     from attuner.models.classifier_tokens import ClassifierTokens
@@ -86,6 +87,7 @@ class ClassificationTask:
         label_smoothing: Share of the target's probability that is spread over the labels, while
             the model trains; `single` only.
         class_weights: Factor of each label's loss, (C,); for `multi`, of examples that have it.
+        fixed_shapes: Whether batches are padded, to a shape that `collate` is told.
     """
 
     def __init__(
@@ -96,14 +98,17 @@ class ClassificationTask:
         pads_left: bool = False,
         label_smoothing: float = 0.0,
         class_weights: np.ndarray | None = None,
+        fixed_shapes: bool = False,
     ) -> None:
         config: Any = model.config
-        self.is_packed = can_pack(model)
-        self.batches = (
-            "packed, no padding"
-            if self.is_packed
-            else f"padded by token budget ({config.model_type}: positions cannot be passed in)"
-        )
+        self.is_packed = can_pack(model) and not fixed_shapes
+        if fixed_shapes:
+            self.batches = FIXED
+        elif self.is_packed:
+            self.batches = "packed, no padding"
+        else:
+            why = f"{config.model_type}: positions cannot be passed in"
+            self.batches = f"padded by token budget ({why})"
         self._kind = kind
         self._pads_left = pads_left
         self._label_smoothing = label_smoothing
@@ -115,22 +120,43 @@ class ClassificationTask:
         """Hook packing, where possible, into the model's forward."""
         return encoder_packing(model) if self.is_packed else nullcontext()
 
-    def collate(self, features: LabelledTexts, rows: Ints, device: torch.device) -> Batch:
+    def collate(
+        self,
+        features: LabelledTexts,
+        rows: Ints,
+        device: torch.device,
+        shape: FixedShape | None = None,
+    ) -> Batch:
         """The rows as one micro-batch.
+
+        Args:
+            features: All rows.
+            rows: Those to take.
+            device: Where the tensors go.
+            shape: What a padded batch is filled up to.
 
         Returns:
             `inputs`, what the model takes. Packed: `input_ids`, `position_ids` and for pairs
             `token_type_ids` (1, N), and `packed`. Padded: `input_ids`, `attention_mask` and for
-            pairs `token_type_ids` (B, S). And `targets`, (B,) or (B, C).
+            pairs `token_type_ids` (B, S). And `targets`, (B,) or (B, C). With a shape, `real`
+            (B,) says which rows are.
         """
         lengths = features.tokens.lengths[rows]
         rows = rows[np.argsort(lengths, kind="stable")]
-        targets = torch.from_numpy(features.targets[rows]).to(device, non_blocking=True)
+        targets = torch.from_numpy(features.targets[rows])
         columns = {"input_ids": (features.tokens, self._pad)}
         if features.token_types is not None:
             columns["token_type_ids"] = (features.token_types, 0)
-        build = self._packed if self.is_packed else self._padded
-        return {"inputs": build(columns, rows, device), "targets": targets}
+        if self.is_packed:
+            inputs = self._packed(columns, rows, device)
+        else:
+            inputs = self._padded(columns, rows, device, shape)
+        batch = {"inputs": inputs, "targets": targets.to(device, non_blocking=True)}
+        if shape is None:
+            return batch
+        more = (*(0, 0) * (targets.ndim - 1), 0, shape.rows - len(rows))
+        real = F.pad(torch.ones(len(rows)), (0, shape.rows - len(rows)))
+        return {**batch, "targets": F.pad(targets, more).to(device), "real": real.to(device)}
 
     def logits(self, model: nn.Module, batch: Batch) -> Tensor:
         """What the model says of each text, (B, C)."""
@@ -143,9 +169,18 @@ class ClassificationTask:
         with FastDropout() if model.training else nullcontext():
             logits = self.logits(model, batch)
         smoothing = self._label_smoothing if model.training else 0.0
-        return self.loss_of(logits, batch["targets"], label_smoothing=smoothing)
+        return self.loss_of(
+            logits, batch["targets"], label_smoothing=smoothing, real=batch.get("real")
+        )
 
-    def loss_of(self, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    def loss_of(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        real: Tensor | None = None,
+    ) -> Tensor:
         """Sum over the texts of a loss of each.
 
         `single`: cross-entropy, in nats. `multi`: the mean over the labels of the binary
@@ -155,19 +190,23 @@ class ClassificationTask:
             logits: (B, C).
             targets: (B,) or (B, C).
             label_smoothing: Share spread over the labels (Szegedy et al. 2016).
+            real: 1 for each text, 0 for rows that only fill up, (B,); None where all are real.
         """
         logits = logits.float()
         weights = None if self._weights is None else self._weights.to(logits.device)
+        how = "sum" if real is None else "none"
         if self._kind == "rating":
-            return F.mse_loss(logits[:, 0], targets, reduction="sum")
-        if self._kind == "multi":
-            total = F.binary_cross_entropy_with_logits(
-                logits, targets, pos_weight=weights, reduction="sum"
+            loss = F.mse_loss(logits[:, 0], targets, reduction=how)
+        elif self._kind == "multi":
+            loss = F.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=weights, reduction=how
             )
-            return total / logits.shape[1]
-        return F.cross_entropy(
-            logits, targets, weight=weights, label_smoothing=label_smoothing, reduction="sum"
-        )
+            loss = (loss if real is None else loss.sum(1)) / logits.shape[1]
+        else:
+            loss = F.cross_entropy(
+                logits, targets, weight=weights, label_smoothing=label_smoothing, reduction=how
+            )
+        return loss if real is None else (loss * real).sum()
 
     def _packed(
         self, columns: Mapping[str, tuple[TokenColumn, int]], rows: Ints, device: torch.device
@@ -181,18 +220,21 @@ class ClassificationTask:
         return {**inputs, "position_ids": positions, "packed": packed}
 
     def _padded(
-        self, columns: Mapping[str, tuple[TokenColumn, int]], rows: Ints, device: torch.device
+        self,
+        columns: Mapping[str, tuple[TokenColumn, int]],
+        rows: Ints,
+        device: torch.device,
+        shape: FixedShape | None,
     ) -> dict[str, Any]:
         inputs = {}
         for name, (column, fill) in columns.items():
             flat, lengths = map(torch.from_numpy, column.take(rows))
-            places = torch.arange(int(lengths.max()))
-            if self._pads_left:
-                places = places.flip(0)
-            is_real = places < lengths[:, None]
-            padded = flat.new_full(is_real.shape, fill)
-            padded[is_real] = flat
-            inputs[name] = padded
+            num_rows, width = len(rows), int(lengths.max())
+            if shape is not None:
+                num_rows, width = shape.rows, shape.source_tokens
+            inputs[name], is_real = padded(
+                flat, lengths, fill, num_rows, width, on_left=self._pads_left
+            )
         inputs["attention_mask"] = is_real.long()
         return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
 

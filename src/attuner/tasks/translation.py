@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from attuner.data.features import Ints, SequencePairs, TokenColumn
 from attuner.models.dropout import FastDropout
 from attuner.models.families import family_of
-from attuner.models.layout import filled_up, layout, to_device
+from attuner.models.layout import filled_up, layout, padded, to_device
 from attuner.models.objective import IGNORED, loss_in_forward
-from attuner.models.packing import can_pack, packing
+from attuner.models.packing import can_pack, packing, positions_like_words
+from attuner.tasks.task import FIXED, FixedShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,14 +109,32 @@ def concatenated(chunks: Sequence[Encoded]) -> Encoded:
 
 
 class TranslationTask:
-    """Collate and loss of text → text; packed where the model allows, padded elsewhere."""
+    """Collate and loss of text → text; packed where the model allows, padded elsewhere.
+
+    Args:
+        model: A model of text → text.
+        label_smoothing: Share of the target's probability spread over the vocabulary.
+        r_drop: Weight of R-Drop.
+        fixed_shapes: Whether batches are padded, to a shape that `collate` is told, and nothing
+            that is computed of them has a shape of its own.
+    """
 
     def __init__(
-        self, model: nn.Module, *, label_smoothing: float = 0.0, r_drop: float = 0.0
+        self,
+        model: nn.Module,
+        *,
+        label_smoothing: float = 0.0,
+        r_drop: float = 0.0,
+        fixed_shapes: bool = False,
     ) -> None:
         config: Any = model.config
-        self.is_packed = can_pack(model)
-        self.batches = "packed, no padding" if self.is_packed else _why_padded(config.model_type)
+        self.is_packed = can_pack(model) and not fixed_shapes
+        if fixed_shapes:
+            self.batches = FIXED
+        else:
+            padded = _why_padded(config.model_type)
+            self.batches = "packed, no padding" if self.is_packed else padded
+        self._fixed_shapes = fixed_shapes
         self._label_smoothing = label_smoothing
         self._r_drop = r_drop
         self._pad: int = config.pad_token_id
@@ -128,10 +147,22 @@ class TranslationTask:
 
     def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hook the loss, and packing where possible, into the model's forward."""
-        return _hooked(model, self.is_packed)
+        return _hooked(model, self.is_packed, self._fixed_shapes)
 
-    def collate(self, features: SequencePairs, rows: Ints, device: torch.device) -> Batch:
+    def collate(
+        self,
+        features: SequencePairs,
+        rows: Ints,
+        device: torch.device,
+        shape: FixedShape | None = None,
+    ) -> Batch:
         """The rows as one micro-batch.
+
+        Args:
+            features: All rows.
+            rows: Those to take.
+            device: Where the tensors go.
+            shape: What a padded batch is filled up to.
 
         Returns:
             Packed: `input_ids` (1, S), `decoder_input_ids` and `targets` (1, T), `packed`.
@@ -152,13 +183,15 @@ class TranslationTask:
             }
             packed = to_device(layout(source_lengths, target_lengths), device)
             return {**_moved(batch, device), "packed": packed}
-        input_ids = _padded(source, source_lengths, self._pad)
-        real = torch.arange(input_ids.shape[1]) < source_lengths[:, None]
+        num_rows, widths = len(rows), (int(source_lengths.max()), int(target_lengths.max()))
+        if shape is not None:
+            num_rows, widths = shape.rows, (shape.source_tokens, shape.target_tokens)
+        input_ids, real = padded(source, source_lengths, self._pad, num_rows, widths[0])
         batch = {
             "input_ids": input_ids,
             "attention_mask": real.long(),
-            "decoder_input_ids": _padded(shifted, target_lengths, self._pad),
-            "targets": _padded(target, target_lengths, IGNORED),
+            "decoder_input_ids": padded(shifted, target_lengths, self._pad, num_rows, widths[1])[0],
+            "targets": padded(target, target_lengths, IGNORED, num_rows, widths[1])[0],
         }
         return _moved(batch, device)
 
@@ -182,20 +215,11 @@ def _why_padded(model_type: str) -> str:
 
 
 @contextmanager
-def _hooked(model: nn.Module, packed: bool) -> Iterator[None]:
+def _hooked(model: nn.Module, packed: bool, fixed_shapes: bool) -> Iterator[None]:
     with ExitStack() as stack:
-        stack.enter_context(loss_in_forward(model))
-        if packed:
-            stack.enter_context(packing(model))
+        stack.enter_context(loss_in_forward(model, keeps_padding=fixed_shapes))
+        stack.enter_context(packing(model) if packed else positions_like_words(model))
         yield
-
-
-def _padded(flat: Tensor, lengths: Tensor, fill: int) -> Tensor:
-    """Flat ids (N,) as rows filled up with `fill`, (B, longest)."""
-    width = int(lengths.max())
-    rows = flat.new_full((len(lengths), width), fill)
-    rows[torch.arange(width) < lengths[:, None]] = flat
-    return rows
 
 
 def _moved(batch: dict[str, Tensor], device: torch.device) -> dict[str, Any]:

@@ -59,6 +59,7 @@ RULES: Mapping[str, tuple[str, str]] = {
     "training.label_smoothing": (INEXACT, "steps before had another loss"),
     "training.r_drop": (INEXACT, "steps before had another loss"),
     "training.gradient_checkpointing": (INEXACT, "dropout would be drawn otherwise"),
+    "training.fixed_shapes": (INEXACT, "sums would be rounded, and dropout drawn, otherwise"),
     "training.ema": (FIXED, "the checkpoint holds a mean of this kind, or none"),
     "training.average_checkpoints": (INEXACT, "older checkpoints may be gone already"),
     "training.precision": (INEXACT, "steps before were rounded otherwise"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
 
+from attuner.models.sharding import own_row
 from attuner.training.adamw import AdamW
 
 
@@ -31,6 +33,14 @@ def build_optimizer(
             Ruder 2018, equation 2 and what follows); the head has the whole rate.
     """
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    groups = parameter_groups(model, weight_decay=weight_decay, layer_decay=layer_decay)
+    return AdamW(groups, learning_rate=learning_rate, computes_in=computes_in, frozen=frozen)
+
+
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """Trained parameters with their weight decay and `rate_factor`; see `build_optimizer`."""
     found: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, weight_decay): [], (1.0, 0.0): []}
     top = max(layer_of(name) or 0 for name, _ in model.named_parameters()) + 1
     for name, parameter in model.named_parameters():
@@ -39,12 +49,11 @@ def build_optimizer(
             factor = 1.0 if layer is None else layer_decay ** (top - layer)
             decay = weight_decay if parameter.ndim > 1 else 0.0
             found.setdefault((factor, decay), []).append(parameter)
-    groups = [
+    return [
         {"params": parameters, "weight_decay": decay, "rate_factor": factor}
         for (factor, decay), parameters in found.items()
         if parameters
     ]
-    return AdamW(groups, learning_rate=learning_rate, computes_in=computes_in, frozen=frozen)
 
 
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
@@ -102,13 +111,15 @@ def keep_pad_row_zero(model: nn.Module) -> None:
     config = model.config
     weight = model.get_output_embeddings().weight  # type: ignore[operator]
     start: int | None = config.decoder_start_token_id  # type: ignore[union-attr,assignment]
-    if config.model_type != "marian" or start is None or bool(weight[start].any()):  # type: ignore[union-attr]
+    family: str = config.model_type  # type: ignore[union-attr,assignment]
+    if family != "marian" or start is None or not weight.requires_grad:
         return
-    if not weight.requires_grad:
+    row = own_row(weight, start)  # of a sharded model, one process has it
+    if row is None or bool(row.any()):
         return
 
     def clear(parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
-            parameter.grad[start] = 0
+            own_row(parameter.grad, start)[:] = 0  # type: ignore[index]
 
     weight.register_post_accumulate_grad_hook(clear)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from attuner.data.batching import BatchPlan
     from attuner.data.features import Features, Ints
     from attuner.recipe import Recipe
-    from attuner.tasks.task import Batch, Task
+    from attuner.tasks.task import Batch, FixedShape, Task
 
 # Target tokens of an update where the recipe does not say.
 DEFAULT_BATCH_TOKENS = 2048
@@ -302,7 +303,7 @@ def build_plan(recipe: Recipe, features: Features, *, is_packed: bool) -> BatchP
         batch_tokens=tokens,
         batch_examples=options.batch_examples,
         accumulation=options.accumulation,
-        max_padded_tokens=None if is_packed else MAX_PADDED_TOKENS,
+        max_padded_tokens=None if is_packed or options.fixed_shapes else MAX_PADDED_TOKENS,
         seed=options.seed,
     )
 
@@ -319,11 +320,31 @@ def warmup_note(recipe: Recipe, num_steps: int) -> list[str]:
 
 
 def collate_training(
-    recipe: Recipe, task: Task, features: Features, device: torch.device
+    recipe: Recipe,
+    task: Task,
+    features: Features,
+    device: torch.device,
+    *,
+    num_processes: int = 1,
 ) -> Callable[[Ints], Batch]:
     """Rows of a micro-batch → tensors; R-Drop has each row twice, one after the other."""
     copies = 2 if recipe.training.r_drop else 1
-    return lambda rows: task.collate(features, rows.repeat(copies), device)
+    shape = fixed_shape(recipe, features, num_processes) if recipe.training.fixed_shapes else None
+    return lambda rows: task.collate(features, rows.repeat(copies), device, shape)
+
+
+def fixed_shape(recipe: Recipe, features: Features, num_processes: int = 1) -> FixedShape:
+    """The shape of all micro-batches: as many rows as any has, and the longest texts of all."""
+    from attuner.tasks.task import FixedShape
+
+    options = recipe.training
+    assert options.batch_examples is not None
+    share = math.ceil(options.batch_examples / num_processes)
+    return FixedShape(
+        math.ceil(share / options.accumulation),
+        int(features.source_lengths.max()),
+        int(features.target_lengths.max()),
+    )
 
 
 def describe_batch(recipe: Recipe, unit: str) -> str:

@@ -226,6 +226,7 @@ class LabelJob:
             pads_left=self.tokens.pads_left,
             label_smoothing=self.recipe.training.label_smoothing,
             class_weights=weights,
+            fixed_shapes=self.recipe.training.fixed_shapes,
         )
 
     def build_judge(self, trained: InTraining, folder: RunFolder) -> LabelJudge:

@@ -151,7 +151,10 @@ class TextJob:
         keep_pad_row_zero(model)
         options = self.recipe.training
         return TranslationTask(
-            model, label_smoothing=options.label_smoothing, r_drop=options.r_drop
+            model,
+            label_smoothing=options.label_smoothing,
+            r_drop=options.r_drop,
+            fixed_shapes=options.fixed_shapes,
         )
 
     def build_judge(self, trained: InTraining, folder: RunFolder) -> TextJudge:
