@@ -98,6 +98,23 @@ def test_classification(tmp_path: Path) -> None:
         assert all(re.fullmatch(r"\d+\.\d+ \(.+\.\..+\)", cell) for cell in cells(text, arm))
 
 
+@pytest.mark.slow
+def test_classifying(tmp_path: Path) -> None:
+    text = run("classifying.py", "--rounds", "1", folder=tmp_path)
+    for arm in ("pipeline", "pipeline-batches", "attuner-fp32", "attuner"):
+        assert all(re.fullmatch(r"\d+\.\d+ \(.+\.\..+\)", cell) for cell in cells(text, arm))
+    assert re.search(r"^\| attuner-fp32 +\| 20 of 20 +\|$", text, re.M), text
+
+
+@pytest.mark.slow
+def test_course_classifier(tmp_path: Path) -> None:
+    text = run("course_classifier.py", folder=tmp_path)
+    scores = [[float(cell) for cell in cells(text, seed)] for seed in ("0", "1")]
+    assert all(0 < score < 100 for row in scores for score in row)
+    means = [cell.split(" ± ")[0] for cell in cells(text, "mean ± sd")]
+    assert means == [f"{(a + b) / 2:.2f}" for a, b in zip(*scores, strict=True)]
+
+
 CHATTING = """
 import sys
 sys.path.insert(0, {benchmarks!r})

@@ -84,7 +84,7 @@ def test_rows_are_filled_up_on_the_tokenizers_side(family: str) -> None:
     shortest = features.tokens[rows[0]].tolist()
     assert inputs["input_ids"][0].tolist()[-len(shortest) :] == shortest
     assert inputs["attention_mask"][0].tolist()[-len(shortest) - 1] == 0
-    if family == "llama":  # whose positions are relative: the side makes no difference
+    if family != "deberta-v2":  # which looks at the first place of a row, as encoders do
         found = task.logits(model, {"inputs": inputs})
         torch.testing.assert_close(found, plain_logits(model, features, rows), atol=1e-5, rtol=1e-5)
 

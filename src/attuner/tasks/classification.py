@@ -111,6 +111,8 @@ class ClassificationTask:
             self.batches = f"padded by token budget ({why})"
         self._kind = kind
         self._pads_left = pads_left
+        # Where a model counts positions from the left, those of padding would count, too.
+        self._tells_positions = pads_left and _takes(model, "position_ids")
         self._label_smoothing = label_smoothing
         self._weights = None if class_weights is None else torch.from_numpy(class_weights)
         self._pad: int = config.pad_token_id or 0
@@ -138,8 +140,8 @@ class ClassificationTask:
         Returns:
             `inputs`, what the model takes. Packed: `input_ids`, `position_ids` and for pairs
             `token_type_ids` (1, N), and `packed`. Padded: `input_ids`, `attention_mask` and for
-            pairs `token_type_ids` (B, S). And `targets`, (B,) or (B, C). With a shape, `real`
-            (B,) says which rows are.
+            pairs `token_type_ids` (B, S), and `position_ids` where rows are filled up on the
+            left. And `targets`, (B,) or (B, C). With a shape, `real` (B,) says which rows are.
         """
         lengths = features.tokens.lengths[rows]
         rows = rows[np.argsort(lengths, kind="stable")]
@@ -236,10 +238,17 @@ class ClassificationTask:
                 flat, lengths, fill, num_rows, width, on_left=self._pads_left
             )
         inputs["attention_mask"] = is_real.long()
+        if self._tells_positions:
+            positions = (is_real.cumsum(-1) - 1).clamp_min(0)
+            inputs["position_ids"] = positions + self._first_position
         return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
 
 
 def _without_cache(model: nn.Module) -> dict[str, bool]:
     """Decoders keep keys and values for a next token that nobody asks for."""
-    takes_it = "use_cache" in signature(getattr(model, "module", model).forward).parameters
-    return {"use_cache": False} if takes_it else {}
+    return {"use_cache": False} if _takes(model, "use_cache") else {}
+
+
+def _takes(model: nn.Module, name: str) -> bool:
+    """Whether a model's forward has an argument of this name."""
+    return name in signature(getattr(model, "module", model).forward).parameters
