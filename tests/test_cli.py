@@ -23,7 +23,9 @@ from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
 
-COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
+COMMANDS = [
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "schema",
+]  # fmt: skip
 
 
 class Result(SimpleNamespace):
@@ -130,7 +132,9 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[name] for name in COMMANDS if name != "recipes"] + [["recipes", "list"], ["recipes", "copy"]],
+    [[name] for name in COMMANDS if name not in ("recipes", "runs")]
+    + [["recipes", "list"], ["recipes", "copy"]]
+    + [["runs", "list"], ["runs", "show"], ["runs", "compare"]],
 )
 def test_every_command_takes_json(command: list[str]) -> None:
     assert "--json" in attuner(*command, "--help").stdout
