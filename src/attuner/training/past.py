@@ -337,8 +337,9 @@ def _options_of(folder: RunFolder, manifest: Mapping[str, Any]) -> Mapping[str, 
 
 
 @cache
-def _reader(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _reader(kind: str) -> TypeAdapter[Any]:
+    """What checks the fields of an event; KeyError for one that is not known."""
+    return TypeAdapter(_KINDS[kind])
 
 
 def _read_events(folder: RunFolder, *, with_updates: bool) -> tuple[list[Event], int]:
@@ -356,8 +357,7 @@ def _read_events(folder: RunFolder, *, with_updates: bool) -> tuple[list[Event],
             continue
         try:
             fields = json.loads(line)
-            kind = _KINDS[fields.pop("event")]
-            events.append(_reader(kind).validate_python(fields))
+            events.append(_reader(fields.pop("event")).validate_python(fields))
         except (ValueError, KeyError, TypeError, AttributeError):
             num_unreadable += 1
     return events, num_unreadable
@@ -366,10 +366,10 @@ def _read_events(folder: RunFolder, *, with_updates: bool) -> tuple[list[Event],
 def _read_seeds(folder: RunFolder) -> tuple[list[SeedScores], int]:
     if not folder.seeds.is_file():
         return [], 0
-    found, num_unreadable = [], 0
+    found, num_unreadable, reader = [], 0, TypeAdapter(SeedScores)
     for line in folder.seeds.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            found.append(_reader(SeedScores).validate_json(line))
+            found.append(reader.validate_json(line))
         except ValidationError:
             num_unreadable += 1
     return found, num_unreadable
