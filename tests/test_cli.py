@@ -18,7 +18,8 @@ from checkpoints import write_checkpoint
 from engines import Echo
 from typer.testing import CliRunner
 
-from attuner import cli
+from attuner.cli.app import app
+from attuner.cli.scoring import _EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
@@ -35,7 +36,7 @@ class Result(SimpleNamespace):
 
 
 def attuner(*arguments: str, input: str | None = None) -> Result:
-    result = CliRunner().invoke(cli.app, list(arguments), input=input)
+    result = CliRunner().invoke(app, list(arguments), input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(exit_code=result.exit_code, stdout=result.stdout, stderr=result.stderr)
@@ -504,9 +505,9 @@ def test_evaluate_advises_its_own_flags(
 def test_every_remedy_of_evaluate_is_a_flag() -> None:
     from attuner.data.asked import recipe_options
 
-    assert set(cli._EVALUATE_FLAGS) == set(recipe_options())
+    assert set(_EVALUATE_FLAGS) == set(recipe_options())
     said = attuner("evaluate", "--help").stdout
-    for typed in cli._EVALUATE_FLAGS.values():
+    for typed in _EVALUATE_FLAGS.values():
         assert f"  {typed.split()[0]} " in said
 
 
