@@ -324,6 +324,25 @@ def test_train_prints_one_json_object(finished: list[object], tmp_path: Path) ->
     assert result.stdout.count("\n") == 1
 
 
+def test_what_libraries_print_is_no_part_of_the_json(
+    finished: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["attuner.training.run"]
+    train = module.train
+
+    def noisy(recipe: object, *, listeners: object) -> object:
+        print("* Run finished.")
+        return train(recipe, listeners=listeners)
+
+    monkeypatch.setattr(module, "train", noisy)
+    flags = ("--source", "en", "--target", "fr", "--model", "m", "--data", "a.po")
+    result = attuner("train", *flags, "--json")
+
+    assert json.loads(result.stdout)["seconds"] == 3.5
+    assert result.stderr == "* Run finished.\n"
+    assert attuner("train", *flags).stdout == "* Run finished.\n"
+
+
 def test_a_run_folder_is_resumed_by_its_own_recipe(finished: list[object]) -> None:
     assert attuner("train", "--resume", "runs/x").exit_code == 0
     assert attuner("train", "runs/x", "--resume", "--inexact").exit_code == 0

@@ -326,7 +326,7 @@ def _start_wandb(recipe: Recipe, folder: RunFolder, first_step: int) -> Any:
         config=_options(recipe),
         dir=str(folder.path),
         mode=_wandb_mode(),
-        settings={"silent": True, "console": "off"},
+        settings={"silent": True, "console": "off", "init_timeout": _LONGEST_WAIT_SECONDS},
     )
     tracker.start()
     return tracker
