@@ -18,12 +18,15 @@ from checkpoints import write_checkpoint
 from engines import Echo
 from typer.testing import CliRunner
 
-from attuner import cli
+from attuner.cli.app import app
+from attuner.cli.scoring import _EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
 
-COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
+COMMANDS = [
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "schema",
+]  # fmt: skip
 
 
 class Result(SimpleNamespace):
@@ -33,7 +36,7 @@ class Result(SimpleNamespace):
 
 
 def attuner(*arguments: str, input: str | None = None) -> Result:
-    result = CliRunner().invoke(cli.app, list(arguments), input=input)
+    result = CliRunner().invoke(app, list(arguments), input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Result(exit_code=result.exit_code, stdout=result.stdout, stderr=result.stderr)
@@ -130,7 +133,9 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[name] for name in COMMANDS if name != "recipes"] + [["recipes", "list"], ["recipes", "copy"]],
+    [[name] for name in COMMANDS if name not in ("recipes", "runs")]
+    + [["recipes", "list"], ["recipes", "copy"]]
+    + [["runs", "list"], ["runs", "show"], ["runs", "compare"]],
 )
 def test_every_command_takes_json(command: list[str]) -> None:
     assert "--json" in attuner(*command, "--help").stdout
@@ -319,6 +324,25 @@ def test_train_prints_one_json_object(finished: list[object], tmp_path: Path) ->
     assert result.stdout.count("\n") == 1
 
 
+def test_what_libraries_print_is_no_part_of_the_json(
+    finished: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["attuner.training.run"]
+    train = module.train
+
+    def noisy(recipe: object, *, listeners: object) -> object:
+        print("* Run finished.")
+        return train(recipe, listeners=listeners)
+
+    monkeypatch.setattr(module, "train", noisy)
+    flags = ("--source", "en", "--target", "fr", "--model", "m", "--data", "a.po")
+    result = attuner("train", *flags, "--json")
+
+    assert json.loads(result.stdout)["seconds"] == 3.5
+    assert result.stderr == "* Run finished.\n"
+    assert attuner("train", *flags).stdout == "* Run finished.\n"
+
+
 def test_a_run_folder_is_resumed_by_its_own_recipe(finished: list[object]) -> None:
     assert attuner("train", "--resume", "runs/x").exit_code == 0
     assert attuner("train", "runs/x", "--resume", "--inexact").exit_code == 0
@@ -500,9 +524,9 @@ def test_evaluate_advises_its_own_flags(
 def test_every_remedy_of_evaluate_is_a_flag() -> None:
     from attuner.data.asked import recipe_options
 
-    assert set(cli._EVALUATE_FLAGS) == set(recipe_options())
+    assert set(_EVALUATE_FLAGS) == set(recipe_options())
     said = attuner("evaluate", "--help").stdout
-    for typed in cli._EVALUATE_FLAGS.values():
+    for typed in _EVALUATE_FLAGS.values():
         assert f"  {typed.split()[0]} " in said
 
 

@@ -44,6 +44,7 @@ LabelMetric = Literal[
     "accuracy", "f1", "macro_f1", "micro_f1", "mcc", "map", "pearson", "spearman", "mae"
 ]
 BestMetric = Literal["loss", TextMetric, LabelMetric]
+Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 # What classifiers are scored by, by the kind of labels; first what tells the best weights.
 LABEL_METRICS: dict[str, tuple[LabelMetric, ...]] = {
@@ -547,6 +548,16 @@ class Output(Section):
     """Name of the run folder."""
     folder: str = "runs"
     """Folder that holds the run folders."""
+    trackers: Annotated[
+        list[Tracker],
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value,
+            json_schema_input_type=Tracker | list[Tracker],
+        ),
+    ] = []
+    """Who is told the numbers of the run as it goes: `tensorboard`, `trackio`, `wandb`, one or a
+    list. All stay on this machine unless told otherwise in the environment. Each needs its extra,
+    such as `attuner[tensorboard]`."""
 
 
 # Classification learns best as Mosbach et al. 2021 say: a low rate with warm-up, and epochs enough.

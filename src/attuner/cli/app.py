@@ -10,12 +10,15 @@ import typer
 from typer.core import TyperGroup
 
 from attuner.cli.recipes import copy_command, demo, list_command, schema
+from attuner.cli.runs import compare_command, list_runs, show_run
 from attuner.cli.scoring import evaluate
 from attuner.cli.training import check, train
 from attuner.cli.using import classify, translate
 from attuner.errors import StoppedError, UserError
 
-_ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema")
+_ORDER = (
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "schema",
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):
@@ -56,6 +59,12 @@ recipes_app = typer.Typer(
     help="Ready recipes to start from.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(recipes_app, name="recipes")
+runs_app = typer.Typer(
+    help="Look at runs: list them, show one, compare several.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(runs_app, name="runs")
 
 
 def main() -> None:
@@ -91,3 +100,6 @@ for command in (demo, check, train, evaluate, translate, classify, schema):
     app.command()(command)
 recipes_app.command("list")(list_command)
 recipes_app.command("copy")(copy_command)
+runs_app.command("list")(list_runs)
+runs_app.command("show")(show_run)
+runs_app.command("compare")(compare_command)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,11 +12,20 @@ if TYPE_CHECKING:
     from attuner.training.result import Run
 
 
-def open_display(as_json: bool) -> Display:
-    """Where progress is shown: use it in a `with`."""
+@contextmanager
+def open_display(as_json: bool) -> Iterator[Display]:
+    """Where progress is shown: use it in a `with`.
+
+    Beside JSON whatever is printed inside, by libraries too, goes to standard error.
+    """
     from attuner.console import Display, build_console
 
-    return Display(build_console(as_json))
+    with Display(build_console(as_json)) as display:
+        if not as_json:
+            yield display
+            return
+        with redirect_stdout(sys.stderr):
+            yield display
 
 
 def report(run: Run, as_json: bool) -> None:

@@ -115,7 +115,7 @@ def find_changes(before: Recipe, now: Recipe) -> list[Change]:
         before: The recipe that the run began with.
         now: The one that it is to go on with.
     """
-    old, new = (dict(_leaves(recipe.model_dump(mode="json"))) for recipe in (before, now))
+    old, new = (dict(leaves(recipe.model_dump(mode="json"))) for recipe in (before, now))
     found = []
     for option in dict.fromkeys([*old, *new]):
         was, is_now = old.get(option), new.get(option)
@@ -193,13 +193,13 @@ def _goes_on_alike(before: Recipe, now: Recipe) -> bool:
     return new.max_steps > old.max_steps and (is_evaluated or old.evaluate == "none")
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """The options of a recipe as a flat list: sections, and lists of sections, are walked into."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else key)
+            yield from leaves(inner, f"{name}.{key}" if name else key)
     elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{name}[{index}]")
+            yield from leaves(item, f"{name}[{index}]")
     else:
         yield name, None if value in ({}, []) else value

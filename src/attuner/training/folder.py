@@ -13,6 +13,8 @@ seeds.jsonl, seed-42/, ...  with several seeds: what each scored, and its run
 vocabulary/          the tokenizer, where it was learned from the data
 checkpoints/         what the run can be resumed from
 model/               what is delivered
+tensorboard/, wandb/ what trackers keep, where the recipe asks for them
+.tracking-id         under which trackers know the run
 """
 
 from __future__ import annotations
@@ -99,6 +101,21 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard shows."""
+        return self.path / "tensorboard"
+
+    @property
+    def wandb(self) -> Path:
+        """What Weights & Biases can upload."""
+        return self.path / "wandb"
+
+    @property
+    def tracking_id(self) -> Path:
+        """Under which name trackers know the run, so that a resumed one is the same to them."""
+        return self.path / ".tracking-id"
+
+    @property
     def lock(self) -> Path:
         """The file that the process which trains holds."""
         return self.path / ".lock"
@@ -142,9 +159,12 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what a run writes, but its recipe, for one that starts anew."""
         self.remove_leftovers()
-        for path in (self.manifest, self.metrics, self.translations, self.predictions, self.curves):
+        for path in (
+            self.manifest, self.metrics, self.translations, self.predictions, self.curves,
+            self.tracking_id,
+        ):  # fmt: skip
             path.unlink(missing_ok=True)
-        for path in (self.vocabulary, self.checkpoints):
+        for path in (self.vocabulary, self.checkpoints, self.tensorboard, self.wandb):
             shutil.rmtree(path, ignore_errors=True)
         self.checkpoints.mkdir()
 

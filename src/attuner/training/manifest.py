@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def build_manifest(
     recipe: Mapping[str, Any],
     features: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The recipe, versions, machine, seeds, fingerprints of model and data.
+    """When it began, recipe, versions, machine, seeds, fingerprints of model and data.
 
     Args:
         data_files: All local files of the recipe's sources.
@@ -56,6 +57,7 @@ def build_manifest(
     """
     weights = weights_fingerprint(model_folder) if model_folder else {}
     return {
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
             "system": platform.platform(),

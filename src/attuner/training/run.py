@@ -18,6 +18,7 @@ from attuner.training.delivery import choose_weights
 from attuner.training.disk import require_space
 from attuner.training.events import (
     BadLoss,
+    DataPrepared,
     Delivered,
     Evaluated,
     Event,
@@ -59,6 +60,7 @@ from attuner.training.scorer import Scorer, Scores
 from attuner.training.seeds import train_seeds
 from attuner.training.stopping import StopRequests, save_and_leave
 from attuner.training.store import CheckpointStore, diverged_in
+from attuner.training.tracking import tracked
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -81,11 +83,11 @@ def train(recipe: Recipe, *, listeners: Sequence[Listener] = ()) -> Run:
     made = [place for place in (parent, *parent.parents) if not place.exists()]
     folder = create_run_folder(recipe.output.folder, recipe.output.name)
     try:
-        with running(folder) as requests:
+        with running(folder) as requests, tracked(recipe, folder, listeners) as told:
             write_text(folder.recipe, dump_recipe(recipe))
             if recipe.training.seeds > 1:
-                return _train_seeds(recipe, folder, listeners)
-            return _Running(recipe, folder, listeners, requests).run(resumes=False)
+                return _train_seeds(recipe, folder, told)
+            return _Running(recipe, folder, told, requests).run(resumes=False)
     except BaseException:
         remove_unless_resumable(folder, made)
         raise
@@ -116,14 +118,14 @@ def resume(
 
     folder = RunFolder(Path(path))
     wanted = recipe_of(folder, recipe)
-    with running(folder) as requests:
+    with running(folder) as requests, tracked(wanted, folder, listeners) as told:
         if wanted.training.seeds > 1:
             _require_same_recipe(folder, wanted)
             for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
                 own = RunFolder(manifest.parent)
                 require_same_data(own, lambda: data_files(wanted), hub_data(wanted))
-            return _train_seeds(wanted, folder, listeners)
-        job = _Running(wanted, folder, listeners, requests)
+            return _train_seeds(wanted, folder, told)
+        job = _Running(wanted, folder, told, requests)
         if not folder.has_checkpoint:
             require_restartable(folder)
             folder.clear()
@@ -187,7 +189,7 @@ def _require_same_recipe(folder: RunFolder, recipe: Recipe) -> None:
 
 
 # What belongs into `metrics.jsonl`.
-_KEPT = (Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
+_KEPT = (DataPrepared, Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
 
 
 class _Running:
@@ -209,13 +211,17 @@ class _Running:
 
     def emit(self, event: Event) -> None:
         """Tell the listeners, and keep what `metrics.jsonl` is for."""
-        is_kept = isinstance(event, _KEPT) and not (isinstance(event, Planned) and event.first_step)
-        if is_kept:  # a resumed run has its first plan already
+        if isinstance(event, _KEPT) and not self._is_known(event):
             self.folder.append(event)
         for listener in self.listeners:
             listener(event)
             if text := self.requests.unsaid():
                 listener(Noted(text))
+
+    def _is_known(self, event: Event) -> bool:
+        """Whether a resumed run says again what `metrics.jsonl` has from its beginning."""
+        has_begun = isinstance(event, DataPrepared) and self.folder.has_checkpoint
+        return has_begun or (isinstance(event, Planned) and event.first_step > 0)
 
     def run(self, *, resumes: bool) -> Run:
         began = time.perf_counter()
