@@ -223,13 +223,18 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_recipes_list() -> None:
     names = [
         "chapter-mrpc", "chapter-reviews", "chapter-translation", "classification", "demo",
-        "demo-classification", "m2m100", "mbart50", "nllb-domain", "opus-mt-kde",
-        "pretrain-en-fr", "t5-summaries", "t5-translation", "translation",
+        "demo-classification", "m2m100", "mbart50", "nllb-3.3b", "nllb-domain",
+        "opus-mt-kde", "pretrain-en-fr", "t5-summaries", "t5-translation", "translation",
     ]  # fmt: skip
     result = attuner("recipes", "list", "--json")
-    assert list(json.loads(result.stdout)) == names
-    lines = attuner("recipes", "list").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == names
+    listed = json.loads(result.stdout)
+    assert list(listed["recipes"]) == names
+    assert list(listed["launches"]) == ["fsdp-4x8-gpus", "fsdp-8-gpus"]
+    first, second = attuner("recipes", "list").stdout.split("\n\n")
+    assert [line.split()[0] for line in first.splitlines()] == names
+    title, *launches = second.splitlines()
+    assert title == "For accelerate launch --config_file:"
+    assert [line.split()[0] for line in launches] == list(listed["launches"])
 
 
 def test_recipes_copy(tmp_path: Path) -> None:
