@@ -65,8 +65,9 @@ def evaluate(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, ctranslate2 or transformers.")] = "auto",
     quantization: Annotated[
-        str, typer.Option(help="Number format of CTranslate2's weights: float32 or int8.")
-    ] = "float32",
+        str | None,
+        typer.Option(help="Number format of CTranslate2's weights: float32 (default) or int8."),
+    ] = None,
     num_beams: Annotated[
         int | None,
         typer.Option(min=1, help="Width of the beam search; the model's own if not given."),
@@ -86,7 +87,7 @@ def evaluate(
         "--source": source, "--target": target, "--source-column": source_column,
         "--target-column": target_column, "--target-path": target_path, "--num-beams": num_beams,
         "--engine": None if engine == "auto" else engine,
-        "--quantization": None if quantization == "float32" else quantization,
+        "--quantization": quantization,
     }  # fmt: skip
     of_labels = {"--text": text, "--text-pair": text_pair, "--label": label}
     gives_labels = is_classifier(model)
