@@ -22,7 +22,7 @@ from attuner.cli.output import open_display, print_json
 from attuner.errors import UsageError
 
 # How messages about its data are to spell the options of `attuner evaluate`.
-_EVALUATE_FLAGS = {
+EVALUATE_FLAGS = {
     name: f"--{name.replace('_', '-')} {{}}"
     for name in (
         "source", "target", "source_column", "target_column", "target_path", "config", "revision",
@@ -110,7 +110,7 @@ def evaluate(
             quantization=quantization,
             num_beams=num_beams,
             progress=lambda done, total: display(Progressed("Scoring", done, total)),
-            options=_EVALUATE_FLAGS,
+            options=EVALUATE_FLAGS,
         )
     if as_json:
         shown = ("scores", "signatures", "counts", "engine", "num_beams", "max_new_tokens")
@@ -144,7 +144,7 @@ def _evaluate_labels(model: str, data: str, options: dict[str, Any], as_json: bo
             data,
             **options,
             progress=lambda done, total: display(Progressed("Classifying", done, total)),
-            options=_EVALUATE_FLAGS,
+            options=EVALUATE_FLAGS,
         )
     if as_json:
         shown = ("scores", "intervals", "signatures", "counts", "engine", "seconds")

@@ -50,8 +50,8 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
 
     Args:
         name: A model folder or that of an adapter, an export, a run folder (its `model/` is
-            meant), `embedded:en-fr`, `package:NAME` (a model inside an installed Python package), or a Hub
-            id.
+            meant), `embedded:en-fr`, `package:NAME` (a model inside an installed Python package),
+            or a Hub id.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
