@@ -113,7 +113,7 @@ def export(
         facts: dict[str, Any] = {"format": to, "number_format": numbers, "model": str(model)}
         _write_json(partial / FILE, facts)
         made = Exported(
-            place, to, numbers, str(model),
+            place, to, numbers, str(model), origin.labels is not None,
             folder_bytes(partial), folder_bytes(*origin.folders),
         )  # fmt: skip
         if held_out is not None:
@@ -164,7 +164,7 @@ def _require_of_task(
             raise UsageError(
                 f"{origin.name} {'writes text' if origin.labels is None else 'gives labels'}: it "
                 f"has no use of {_spelt(name, options)}.",
-                nearest(name, known),
+                "Options of the data go with what the model does.",
                 "Leave it out.",
             )
 

@@ -20,6 +20,7 @@ class Exported:
         format: `ctranslate2`, `onnx` or `transformers`.
         number_format: Of its weights, such as `int8`.
         model: The model, as it was named.
+        gives_labels: Whether it classifies.
         num_bytes: Size of the export.
         model_bytes: Size of the model.
         examples: On what both were scored, in words; "" where they were not.
@@ -37,6 +38,7 @@ class Exported:
     format: str
     number_format: str
     model: str
+    gives_labels: bool
     num_bytes: int
     model_bytes: int
     examples: str = ""

@@ -43,8 +43,5 @@ def _width(name: str) -> int:
 
 
 def _usage(made: Exported) -> list[str]:
-    if made.format == "onnx":
-        return ["", f'Use it: attuner classify {made.folder} "A text."']
-    gives_labels = made.exported is not None and "bleu" not in made.exported.scores
-    command = "classify" if gives_labels else "translate"
+    command = "classify" if made.gives_labels else "translate"
     return ["", f'Use it: attuner {command} {made.folder} "A text."']
