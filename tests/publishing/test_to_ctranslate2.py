@@ -21,10 +21,20 @@ from attuner.publishing.export import export
 from attuner.training.run import Run
 
 # Runs the command line as if torch were not installed.
-WITHOUT_TORCH = (
-    "import sys; sys.modules['torch'] = None; sys.argv[0] = 'attuner'; "
-    "from attuner.cli import main; main()"
-)
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "torch" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+sys.argv[0] = "attuner"
+from attuner.cli import main
+main()
+"""
 
 
 @pytest.mark.parametrize("quantization", ["float32", "int8", "int8_float32"])

@@ -87,7 +87,7 @@ def test_it_is_used_without_torch(exported: Any, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("classify", str(exported.folder), "a good film").startswith("good (")
+    assert run("classify", str(exported.folder), "a good film").startswith("good\t")
     found = json.loads(run("evaluate", str(exported.folder), str(data), "--json"))
     assert found["scores"]["accuracy"] == 100
     assert found["engine"].startswith("onnxruntime ")

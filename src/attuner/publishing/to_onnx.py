@@ -64,9 +64,11 @@ def write(origin: Origin, folder: Path, number_format: str) -> None:
     tokens = ClassifierTokens(origin.folder)
     model: Any = load_classifier(origin.folder).model
     set_pad_token(model, tokens)
-    names = ["input_ids", "attention_mask"]
+    usage = read_label_usage(origin.folder)
     takes = inspect.signature(model.forward).parameters
-    if "token_type_ids" in takes and "token_type_ids" in tokens.tokenizer.model_input_names:
+    names = ["input_ids", "attention_mask"]
+    has_types = "token_type_ids" in takes and "token_type_ids" in tokens.tokenizer.model_input_names
+    if has_types and (usage.text_pair or _first_type_is_none(_Logits(model))):
         names.append("token_type_ids")
     if "use_cache" in takes:
         model.config.use_cache = False
@@ -75,7 +77,6 @@ def write(origin: Origin, folder: Path, number_format: str) -> None:
     shutil.copyfile(origin.folder / "config.json", folder / "config.json")
     copy_around(origin, folder)
     limits = limits_of(origin.folder, tokens, model.config)
-    usage = read_label_usage(origin.folder)
     write_label_usage(replace(usage, max_tokens=min(limits, default=512)), folder)
 
 
@@ -127,6 +128,18 @@ class _Logits:
             "token_type_ids": torch.zeros_like(mask),
         }
         return {name: made[name] for name in names}
+
+
+def _first_type_is_none(logits: _Logits) -> bool:
+    """Whether a single text is the same with types of 0 and without: GPT-2 adds a token's vector.
+
+    Single texts are given without types; a file that takes them is given zeros.
+    """
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    inputs = logits.inputs(names, _TRACED)
+    found = logits(inputs)
+    del inputs["token_type_ids"]
+    return bool((found - logits(inputs)).abs().max() <= _TOLERANCE)
 
 
 def _export(origin: Origin, logits: _Logits, names: list[str], file: Path) -> None:
