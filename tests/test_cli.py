@@ -19,13 +19,14 @@ from engines import Echo
 from typer.testing import CliRunner
 
 from attuner.cli.app import app
-from attuner.cli.scoring import _EVALUATE_FLAGS
+from attuner.cli.scoring import EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
 
 COMMANDS = [
-    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "schema",
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "export",
+    "schema",
 ]  # fmt: skip
 
 
@@ -529,9 +530,9 @@ def test_evaluate_advises_its_own_flags(
 def test_every_remedy_of_evaluate_is_a_flag() -> None:
     from attuner.data.asked import recipe_options
 
-    assert set(_EVALUATE_FLAGS) == set(recipe_options())
+    assert set(EVALUATE_FLAGS) == set(recipe_options())
     said = attuner("evaluate", "--help").stdout
-    for typed in _EVALUATE_FLAGS.values():
+    for typed in EVALUATE_FLAGS.values():
         assert f"  {typed.split()[0]} " in said
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attuner.api import evaluate as evaluate
+    from attuner.api import export as export
     from attuner.api import load as load
     from attuner.api import predict as predict
     from attuner.api import train as train
@@ -32,6 +33,7 @@ _WHERE = {
     "Translator": "attuner.inference.translator",
     "UserError": "attuner.errors",
     "evaluate": "attuner.api",
+    "export": "attuner.api",
     "load": "attuner.api",
     "predict": "attuner.api",
     "train": "attuner.api",

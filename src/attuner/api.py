@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
     from attuner.evaluation.labels_on_data import LabelEvaluation
+    from attuner.publishing.exported import Exported
     from attuner.recipe import Recipe
     from attuner.training.events import Listener
     from attuner.training.run import Run
 
-__all__ = ["evaluate", "load", "predict", "train"]
+__all__ = ["evaluate", "export", "load", "predict", "train"]
 
 
 def train(
@@ -136,6 +137,25 @@ def evaluate(model: str | Path, data: str | Path, **options: Any) -> Evaluation 
     from attuner.evaluation.on_data import evaluate_data
 
     return evaluate_data(model, data, **options)
+
+
+def export(model: str | Path, *, to: str, **options: Any) -> Exported:
+    """Export a model for another runtime, and keep the export where it is no worse.
+
+    Args:
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        to: `ctranslate2`, `onnx` or `transformers`.
+        **options: Of `publishing.export.export`: `quantization`, `dtype`, `output`, `data`, ...
+
+    Returns:
+        Its `folder`, and how it compares with the model: sizes, scores, speed.
+
+    Raises:
+        UserError: The model cannot be exported so, or the export is worse.
+    """
+    from attuner.publishing.export import export as export_model
+
+    return export_model(model, to=to, **options)
 
 
 def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[Any]:

@@ -6,6 +6,7 @@
      ├─ DataError             a data file cannot be used as it is
      ├─ ModelError            a checkpoint cannot be used as it is
      ├─ RunError              a run folder cannot be written or resumed
+     ├─ ExportError           an export cannot be written, or is worse than its model
      └─ MissingExtraError     an optional dependency is not installed
 
     StoppedError              exit 130 (Ctrl-C) or 143 (SIGTERM): a run was asked to stop. It is a
@@ -66,6 +67,10 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run folder is taken, full, or cannot be resumed."""
+
+
+class ExportError(UserError):
+    """An export cannot be written, or is worse than the model that it was made from."""
 
 
 class MissingExtraError(UserError):

@@ -11,7 +11,12 @@ from tiny_classifiers import WORDS, tiny_classifier, tiny_texts, write_encoder
 from transformers import pipeline
 
 from attuner.data.labels import LabelSet
-from attuner.inference.classifier import Classifier, load_labels, predict_logits
+from attuner.inference.classifier import (
+    Classifier,
+    TransformersLabels,
+    load_labels,
+    predict_logits,
+)
 from attuner.models.classifier_tokens import ClassifierTokens
 from attuner.models.classifiers import load_classifier, save_classifier, set_threshold
 from attuner.tasks.classification import ClassificationTask
@@ -33,7 +38,7 @@ def save(folder: Path, labels: LabelSet, *, threshold: float | None = None) -> P
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     tokens = ClassifierTokens(encoder)
-    logits = Classifier(model, tokens, labels).logits(some_texts())
+    logits = Classifier(TransformersLabels(model, labels.kind), tokens, labels).logits(some_texts())
     model.classifier.bias.data -= torch.from_numpy(logits.mean(0))
     model.classifier.weight.data /= logits.std(0).mean().item()
     model.classifier.bias.data /= logits.std(0).mean().item()
@@ -106,9 +111,8 @@ def test_precision(tmp_path: Path) -> None:
     folder, texts = save(tmp_path, MOODS), some_texts()
     exact = load_labels(folder, precision="fp32")
     assert exact.name.endswith("float32")
-    rounded = Classifier(
-        load_classifier(folder).model.to(torch.bfloat16), ClassifierTokens(folder), MOODS
-    )
+    in_bf16 = load_classifier(folder).model.to(torch.bfloat16)
+    rounded = Classifier(TransformersLabels(in_bf16, "single"), ClassifierTokens(folder), MOODS)
     wanted = exact.logits(texts)  # their spread is about 1
     assert 0 < np.abs(rounded.logits(texts) - wanted).mean() < 0.08
 

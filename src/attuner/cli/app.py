@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from attuner.cli.publishing import export
 from attuner.cli.recipes import copy_command, demo, list_command, schema
 from attuner.cli.runs import compare_command, list_runs, show_run
 from attuner.cli.scoring import evaluate
@@ -17,7 +18,8 @@ from attuner.cli.using import classify, translate
 from attuner.errors import StoppedError, UserError
 
 _ORDER = (
-    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "schema",
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "export",
+    "schema",
 )  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def _options(
     pass
 
 
-for command in (demo, check, train, evaluate, translate, classify, schema):
+for command in (demo, check, train, evaluate, translate, classify, export, schema):
     app.command()(command)
 recipes_app.command("list")(list_command)
 recipes_app.command("copy")(copy_command)

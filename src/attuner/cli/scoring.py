@@ -22,7 +22,7 @@ from attuner.cli.output import open_display, print_json
 from attuner.errors import UsageError
 
 # How messages about its data are to spell the options of `attuner evaluate`.
-_EVALUATE_FLAGS = {
+EVALUATE_FLAGS = {
     name: f"--{name.replace('_', '-')} {{}}"
     for name in (
         "source", "target", "source_column", "target_column", "target_path", "config", "revision",
@@ -65,8 +65,9 @@ def evaluate(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, ctranslate2 or transformers.")] = "auto",
     quantization: Annotated[
-        str, typer.Option(help="Number format of CTranslate2's weights: float32 or int8.")
-    ] = "float32",
+        str | None,
+        typer.Option(help="Number format of CTranslate2's weights: float32 (default) or int8."),
+    ] = None,
     num_beams: Annotated[
         int | None,
         typer.Option(min=1, help="Width of the beam search; the model's own if not given."),
@@ -86,7 +87,7 @@ def evaluate(
         "--source": source, "--target": target, "--source-column": source_column,
         "--target-column": target_column, "--target-path": target_path, "--num-beams": num_beams,
         "--engine": None if engine == "auto" else engine,
-        "--quantization": None if quantization == "float32" else quantization,
+        "--quantization": quantization,
     }  # fmt: skip
     of_labels = {"--text": text, "--text-pair": text_pair, "--label": label}
     gives_labels = is_classifier(model)
@@ -109,7 +110,7 @@ def evaluate(
             quantization=quantization,
             num_beams=num_beams,
             progress=lambda done, total: display(Progressed("Scoring", done, total)),
-            options=_EVALUATE_FLAGS,
+            options=EVALUATE_FLAGS,
         )
     if as_json:
         shown = ("scores", "signatures", "counts", "engine", "num_beams", "max_new_tokens")
@@ -143,7 +144,7 @@ def _evaluate_labels(model: str, data: str, options: dict[str, Any], as_json: bo
             data,
             **options,
             progress=lambda done, total: display(Progressed("Classifying", done, total)),
-            options=_EVALUATE_FLAGS,
+            options=EVALUATE_FLAGS,
         )
     if as_json:
         shown = ("scores", "intervals", "signatures", "counts", "engine", "seconds")

@@ -86,7 +86,7 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         progress=progress,
     )
-    scores, signatures, per_example = _score(predictions, examples, metrics)
+    scores, signatures, per_example = score_texts(predictions, examples, metrics)
     return Evaluation(
         scores=scores,
         signatures=signatures,
@@ -129,10 +129,10 @@ def generate(translator: Translator, examples: Sequence[Example], **options: Any
     return predictions
 
 
-def _score(
+def score_texts(
     predictions: Sequence[str], examples: Sequence[Example], metrics: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, str], dict[str, list[Statistics]]]:
-    """Scores, signatures and statistics of each example, by metric."""
+    """Scores, signatures and statistics of each example, by metric; see `Evaluation`."""
     scores: dict[str, float] = {}
     signatures: dict[str, str] = {}
     statistics: dict[str, list[Statistics]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -109,10 +109,64 @@ def evaluate_labels(
         DataError: The data cannot be read, or hold no labelled text or unknown labels.
         ModelError: The model cannot be used.
     """
-    usage = read_label_usage(resolve_model(str(model)))
     classifier = load_labels(model, precision=precision)
     labels = classifier.labels
     require_label_metrics(metrics or (), labels)
+    examples, counts = read_label_examples(
+        model,
+        data,
+        labels,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        config=config,
+        revision=revision,
+        split=split,
+        encoding=encoding,
+        bad_entries=bad_entries,
+        options=options,
+    )
+    began = time.perf_counter()
+    predictions = classifier.classify(
+        [example.text for example in examples], second_texts(examples), progress=progress
+    )
+    seconds = time.perf_counter() - began
+    found = score_labels(
+        np.array([said.logits for said in predictions], np.float32),
+        labels.encode([example.label for example in examples]),
+        labels,
+        threshold=classifier.threshold,
+        metrics=metrics,
+        functions=functions,
+        num_resamples=num_resamples,
+    )
+    return LabelEvaluation(
+        found.scores, found.intervals, found.signatures, found.rows, found.confusion,
+        predictions, classifier.name, seconds, counts,
+    )  # fmt: skip
+
+
+def read_label_examples(
+    model: str | Path,
+    data: str | Path,
+    labels: LabelSet,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    split: str = "train",
+    encoding: str = "utf-8",
+    bad_entries: Literal["fail", "skip"] = "fail",
+    options: Mapping[str, str] = _KEYWORDS,
+) -> tuple[list[LabelledExample], Mapping[str, Mapping[str, int]]]:
+    """Read what a classifier is scored on; arguments and errors as in `evaluate_labels`.
+
+    Returns:
+        At least one example, with labels of `labels`; and counts of what was read and skipped.
+    """
+    usage = read_label_usage(resolve_model(str(model)))
     columns = LabelColumns(
         text or usage.text,
         text_pair or usage.text_pair or None,
@@ -137,39 +191,23 @@ def evaluate_labels(
     read = Counter(example.address.file for example in examples)
     named = numbered_labels([example.label for example in examples], labels.names)
     known = _known(named, labels, bad_entries, skipped, options["bad_entries"].format("skip"))
-    examples = [examples[row] for row in known]
+    examples = [replace(examples[row], label=named[row]) for row in known]
     if not examples:
         raise DataError(
             f"{data}: no row is left to score: {skipped_sentence(skipped)}.",
             "Scores need rows that have a text and a label.",
             "Name other data.",
         )
-    began = time.perf_counter()
-    predictions = classifier.classify(
-        [example.text for example in examples], _pairs(examples), progress=progress
-    )
-    seconds = time.perf_counter() - began
-    found = score_labels(
-        np.array([said.logits for said in predictions], np.float32),
-        labels.encode([named[row] for row in known]),
-        labels,
-        threshold=classifier.threshold,
-        metrics=metrics,
-        functions=functions,
-        num_resamples=num_resamples,
-    )
     counts = {
         "read": dict(read),
         "skipped": dict(skipped.most_common()),
         "scored": {"examples": len(examples)},
     }
-    return LabelEvaluation(
-        found.scores, found.intervals, found.signatures, found.rows, found.confusion,
-        predictions, classifier.name, seconds, counts,
-    )  # fmt: skip
+    return examples, counts
 
 
-def _pairs(examples: Sequence[LabelledExample]) -> list[str] | None:
+def second_texts(examples: Sequence[LabelledExample]) -> list[str] | None:
+    """Of pairs of texts, the second ones; else None."""
     is_pair = examples[0].text_pair is not None
     return [example.text_pair or "" for example in examples] if is_pair else None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from attuner.data.units import Example
 from attuner.errors import DataError, UsageError
 from attuner.evaluation.evaluate import Evaluation, evaluate, require_metrics
 
@@ -37,7 +38,7 @@ def evaluate_data(
     bad_entries: Literal["fail", "skip"] = "fail",
     metrics: Sequence[str] | None = None,
     engine: str = "auto",
-    quantization: str = "float32",
+    quantization: str | None = None,
     num_beams: int | None = None,
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
@@ -63,7 +64,8 @@ def evaluate_data(
         metrics: Names of the scores; BLEU and chrF for a model that translates, ROUGE-L and chrF
             for one that takes whole texts.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
-        quantization: Number format of CTranslate2's weights: `float32` or `int8`.
+        quantization: Number format of CTranslate2's weights: `float32` or `int8`; that of an
+            export is its own, of others `float32` where not given.
         num_beams: Width of the beam search; the model's own where not given.
         max_new_tokens: Longest translation of a line in tokens, end token included.
         progress: Called with the number of lines done and their total.
@@ -80,25 +82,94 @@ def evaluate_data(
         DataError: The data cannot be read, or hold no translated entry.
         ModelError: The model cannot be used.
     """
+    from attuner.inference.translator import load
+    from attuner.models.loading import resolve_model
+    from attuner.models.usage import Usage, read_usage
+
+    usage = read_usage(resolve_model(str(model))) or Usage()
+    if metrics is None:
+        metrics = ("rougeL", "chrf") if usage.whole_texts else ("bleu", "chrf")
+    require_metrics(metrics)
+    read = read_examples(
+        model,
+        data,
+        source=source,
+        target=target,
+        source_column=source_column,
+        target_column=target_column,
+        target_path=target_path,
+        config=config,
+        revision=revision,
+        split=split,
+        encoding=encoding,
+        bad_entries=bad_entries,
+        options=options,
+    )
+    made = evaluate(
+        load(
+            model,
+            source=read.source or None,
+            target=read.target or None,
+            engine=engine,
+            quantization=quantization,
+        ),
+        read.examples,
+        metrics=metrics,
+        num_beams=num_beams,
+        max_new_tokens=max_new_tokens,
+        progress=progress,
+    )
+    return replace(made, counts=read.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadExamples:
+    """Examples that data hold for a model.
+
+    Attributes:
+        examples: At least one.
+        source: Language of their sources; "" where it is of no matter.
+        target: Language of their references, likewise.
+        counts: `read` by file, `skipped` by reason, and `scored`.
+    """
+
+    examples: list[Example]
+    source: str
+    target: str
+    counts: Mapping[str, Mapping[str, int]]
+
+
+def read_examples(
+    model: str | Path,
+    data: str | Path,
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    target_path: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    split: str = "train",
+    encoding: str = "utf-8",
+    bad_entries: Literal["fail", "skip"] = "fail",
+    options: Mapping[str, str] = _KEYWORDS,
+) -> ReadExamples:
+    """Read what a model is scored on; arguments and errors as in `evaluate_data`."""
     from attuner.data.preparation import counted, examples_of, skipped_sentence
     from attuner.data.reading import read_units
-    from attuner.inference.translator import load
     from attuner.models.loading import resolve_model
     from attuner.models.usage import Usage, folder_languages, read_usage
 
     folder = resolve_model(str(model))
     usage = read_usage(folder) or Usage()
-    whole_texts = usage.whole_texts
-    if metrics is None:
-        metrics = ("rougeL", "chrf") if whole_texts else ("bleu", "chrf")
-    require_metrics(metrics)
     language = target or usage.target or "en"
-    if whole_texts:
+    if usage.whole_texts:
         source, target = "", ""
     if source is None or target is None:
         known = folder_languages(folder)
         source, target = source or known[0], target or known[1]
-    if not whole_texts and not (source and target):
+    if not usage.whole_texts and not (source and target):
         raise UsageError(
             f"{model} does not say which languages it translates.",
             "The data need the languages that are to be scored.",
@@ -121,7 +192,7 @@ def evaluate_data(
         skipped=skipped,
         options=options,
     )
-    if whole_texts:
+    if usage.whole_texts:
         units = (replace(unit, target_language=language) for unit in units)
     examples = list(examples_of(counted(units, read), "keep", skipped))
     if not examples:
@@ -130,23 +201,9 @@ def evaluate_data(
             "Scores need entries that have a source text and a finished translation.",
             "Name other data.",
         )
-    made = evaluate(
-        load(
-            model,
-            source=source or None,
-            target=target or None,
-            engine=engine,
-            quantization=quantization,
-        ),
-        examples,
-        metrics=metrics,
-        num_beams=num_beams,
-        max_new_tokens=max_new_tokens,
-        progress=progress,
-    )
     counts = {
         "read": dict(read),
         "skipped": dict(skipped.most_common()),
         "scored": {"entries": len(examples)},
     }
-    return replace(made, counts=counts)
+    return ReadExamples(examples, source, target, counts)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from attuner.data.features import Ints, LabelledTexts
-from attuner.data.labels import Label, LabelSet, decided, names_in, probabilities
+from attuner.data.labels import Kind, Label, LabelSet, decided, names_in, probabilities
 from attuner.inference.batches import distinct
 
 if TYPE_CHECKING:
@@ -55,37 +55,74 @@ class Classified:
         return ", ".join(f"{name} ({self.probabilities[name]:.2f})" for name in names) or "none"
 
 
+class LabelEngine(Protocol):
+    """Gives the outputs of a classifier for token ids.
+
+    Attributes:
+        name: What computes, such as `transformers 5.0.0 bfloat16`.
+    """
+
+    name: str
+
+    def predict(self, features: LabelledTexts, *, progress: Progress | None = None) -> Logits:
+        """The outputs for each row, (N, C); `progress` is told the rows done and in all."""
+        ...
+
+
+class TransformersLabels:
+    """A `LabelEngine` over a model in memory, in the number format that it has.
+
+    Args:
+        model: With a head for sequences; may be trained further.
+        kind: Of its labels.
+        pads_left: Whether its rows are filled up on the left.
+    """
+
+    def __init__(self, model: nn.Module, kind: Kind, *, pads_left: bool = False) -> None:
+        import transformers
+
+        from attuner.tasks.classification import ClassificationTask
+
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        self.name = f"transformers {transformers.__version__} {dtype}"
+        self._model = model
+        self._task = ClassificationTask(model, kind, pads_left=pads_left)
+
+    def predict(self, features: LabelledTexts, *, progress: Progress | None = None) -> Logits:
+        """The outputs for each row; see `LabelEngine.predict`."""
+        with self._task.prepared(self._model):
+            return predict_logits(self._model, self._task, features, progress=progress)
+
+
 class Classifier:
     """A model that is ready to classify; `load_labels` makes one.
 
     Args:
-        model: With a head for sequences; may be trained further.
-        tokens: Its tokenizer.
+        engine: Computes.
+        tokens: The model's tokenizer.
         labels: Its labels.
         threshold: For several labels, the probability from which on one is given.
         max_tokens: Longest sequence; longer texts are cut.
+
+    Attributes:
         name: What computes, such as `transformers 5.0.0 bfloat16`.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        engine: LabelEngine,
         tokens: ClassifierTokens,
         labels: LabelSet,
         *,
         threshold: float = 0.5,
         max_tokens: int = 512,
-        name: str = "",
     ) -> None:
-        from attuner.tasks.classification import ClassificationTask
-
         self.labels = labels
         self.threshold = threshold
         self.max_tokens = max_tokens
-        self.name = name
-        self._model = model
+        self.name = engine.name
+        self._engine = engine
         self._tokens = tokens
-        self._task = ClassificationTask(model, labels.kind, pads_left=tokens.pads_left)
 
     def classify(
         self,
@@ -135,8 +172,7 @@ class Classifier:
             np.ones(len(firsts)),
             np.arange(len(firsts)),
         )
-        with self._task.prepared(self._model):
-            return predict_logits(self._model, self._task, features, progress=progress)[which]
+        return self._engine.predict(features, progress=progress)[which]
 
 
 def predict_logits(
@@ -201,44 +237,72 @@ def load_labels(
     """Load a classifier for use.
 
     Args:
-        model: A model folder, a run folder or a Hub id.
-        precision: `fp32`, `bf16`, or `auto`: bf16 where the device is fast at it.
+        model: A model folder, an export, a run folder or a Hub id.
+        precision: `fp32`, `bf16`, or `auto`: bf16 where the device is fast at it. Exports have
+            their own.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
         ModelError: There is no such model, it is incomplete, or it gives no labels.
+        MissingExtraError: It is an ONNX export, and onnxruntime is not installed.
     """
-    import torch
-    import transformers
-
     from attuner.models.classifier_tokens import ClassifierTokens
     from attuner.models.classifier_usage import read_label_usage
-    from attuner.models.classifiers import (
-        labels_of,
-        load_classifier,
-        set_pad_token,
-        threshold_of,
-    )
-    from attuner.models.encoder_packing import longest_input
+    from attuner.models.classifiers import labels_of, threshold_of
+    from attuner.models.exports import export_format
     from attuner.models.loading import resolve_model
-    from attuner.models.precision import resolve_precision
 
     folder = resolve_model(str(model), revision=revision)
     tokens = ClassifierTokens(folder)
-    loaded: Any = load_classifier(folder).model
     labels = labels_of(folder)
-    assert labels is not None  # or load_classifier had refused
-    set_pad_token(loaded, tokens)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen, _ = resolve_precision(precision, device)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
-    tuned = read_label_usage(folder).max_tokens
-    limits = [limit for limit in (tuned, tokens.longest, longest_input(loaded.config)) if limit]
+    exported = export_format(folder)
+    if labels is not None and exported is not None:
+        from attuner.inference.onnx_engine import OnnxLabels
+
+        engine: LabelEngine = OnnxLabels(folder, tokens)
+        limits = [limit for limit in (read_label_usage(folder).max_tokens, tokens.longest) if limit]
+    else:
+        engine, limits = _in_memory(folder, tokens, precision)
+        assert labels is not None  # or loading had refused
     return Classifier(
-        loaded.to(device, dtype),
+        engine,
         tokens,
         labels,
         threshold=threshold_of(folder),
         max_tokens=min(limits, default=512),
-        name=f"transformers {transformers.__version__} {str(dtype).removeprefix('torch.')}",
     )
+
+
+def _in_memory(
+    folder: Path, tokens: ClassifierTokens, precision: str
+) -> tuple[TransformersLabels, list[int]]:
+    """A model loaded by transformers, and the limits of a text's length."""
+    import torch
+
+    from attuner.models.classifiers import labels_of, load_classifier, set_pad_token
+    from attuner.models.precision import resolve_precision
+
+    loaded: Any = load_classifier(folder).model
+    labels = labels_of(folder)
+    assert labels is not None
+    set_pad_token(loaded, tokens)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen, _ = resolve_precision(precision, device)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
+    made = TransformersLabels(loaded.to(device, dtype), labels.kind, pads_left=tokens.pads_left)
+    return made, limits_of(folder, tokens, loaded.config)
+
+
+def limits_of(folder: Path, tokens: ClassifierTokens, config: Any) -> list[int]:
+    """The longest text in tokens: as it was tuned, by its tokenizer, by the model's positions.
+
+    Args:
+        folder: The model folder.
+        tokens: Its tokenizer.
+        config: Its configuration, as transformers has it.
+    """
+    from attuner.models.classifier_usage import read_label_usage
+    from attuner.models.encoder_packing import longest_input
+
+    limits = (read_label_usage(folder).max_tokens, tokens.longest, longest_input(config))
+    return [limit for limit in limits if limit]

@@ -74,7 +74,7 @@ class CTranslate2Engine:
                     compute_type=quantization,
                     # One thread a batch, several batches: two threads in one batch wait for each
                     # other at every product. On two busy cores that took 20 times as long.
-                    inter_threads=threads or _cores(),
+                    inter_threads=threads or num_cores(),
                     intra_threads=1,
                 )
         except (RuntimeError, ValueError) as error:
@@ -207,7 +207,7 @@ def engine_from_model(
         )
 
 
-def _cores() -> int:
+def num_cores() -> int:
     """Threads to use where the user does not say."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) > 0 else min(os.cpu_count() or 1, 8)

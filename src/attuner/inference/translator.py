@@ -13,6 +13,7 @@ from attuner.inference.settings import GenerationSettings, read_settings
 
 if TYPE_CHECKING:
     from attuner.inference.engine import Engine
+    from attuner.models.exports import ExportFormat
 
 logger = logging.getLogger(__name__)
 
@@ -164,38 +165,44 @@ def load(
     source: str | None = None,
     target: str | None = None,
     engine: str = "auto",
-    quantization: str = "float32",
+    quantization: str | None = None,
     revision: str | None = None,
 ) -> Translator:
     """Load a translation model for use.
 
     Args:
-        model: A model folder or that of an adapter, a run folder, `embedded:en-fr` or a Hub id.
+        model: A model folder or that of an adapter, an export, a run folder, `embedded:en-fr` or a
+            Hub id.
         source: Language of the texts, as a code such as `en`; what the model was tuned for where
             not given. `translate` can be told another.
         target: Language to translate into, as a code such as `pt-BR`; likewise.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
-        quantization: Number format of CTranslate2's weights: `float32` or `int8`.
+        quantization: Number format of CTranslate2's weights: `float32` or `int8`; that of an
+            export is its own, of others `float32` where not given.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
         ModelError: There is no such model, it is incomplete, or the engine asked for does not
             support it, or it knows no such language.
-        UsageError: There is no such engine or quantization.
+        UsageError: There is no such engine or quantization, or an export has another one.
     """
     from attuner.inference.conversion import ConversionError
     from attuner.models.adapter_folder import base_folder
+    from attuner.models.exports import export_format
     from attuner.models.loading import load_seq2seq, resolve_model
     from attuner.models.usage import Usage, load_codec_between, read_usage
 
     if engine not in ENGINES:
         raise UsageError(f'There is no engine "{engine}".', nearest(engine, ENGINES))
-    if quantization not in QUANTIZATIONS:
+    if quantization is not None and quantization not in QUANTIZATIONS:
         raise UsageError(
             f'There is no quantization "{quantization}".', nearest(quantization, QUANTIZATIONS)
         )
     folder = resolve_model(str(model), revision=revision)
     _refuse_classifier(model, folder)
+    exported = export_format(folder)
+    if exported is not None:
+        _refuse_other(model, exported, engine, quantization)
     whole = base_folder(folder) or folder  # an adapter has its base's settings and tokens
     settings = read_settings(whole)
     chosen = choose_engine(whole) if engine == "auto" else engine
@@ -208,11 +215,19 @@ def load(
         "whole_texts": usage.whole_texts,
         "max_source_tokens": usage.max_source_tokens,
     }
+    if exported is not None:
+        from attuner.inference.ctranslate2_engine import CTranslate2Engine
+
+        numbers = exported.number_format
+        ready = CTranslate2Engine(folder, codec, quantization=numbers, settings=settings)
+        return Translator(ready, **how)
     if chosen == "ctranslate2":
         from attuner.inference.cache import cached_engine
 
         try:
-            made = cached_engine(folder, codec, quantization=quantization, settings=settings)
+            made = cached_engine(
+                folder, codec, quantization=quantization or "float32", settings=settings
+            )
             return Translator(made, **how)
         except ConversionError as error:
             if engine != "auto":
@@ -235,6 +250,24 @@ def choose_engine(folder: Path) -> str:
         return "ctranslate2"
     logger.info("CTranslate2 does not support %s models: transformers generates", family)
     return "transformers"
+
+
+def _refuse_other(
+    model: str | Path, exported: ExportFormat, engine: str, quantization: str | None
+) -> None:
+    """Refuse another engine or number format than those that an export was made for."""
+    numbers = exported.number_format
+    for option, asked, own in (
+        ("engine", engine if engine != "auto" else None, exported.name),
+        ("quantization", quantization, numbers),
+    ):
+        if asked not in (None, own):
+            raise UsageError(
+                f"{model} is an export for {exported.title} in {numbers}: {option} {asked} is "
+                "not for it.",
+                "Engine and number format of an export are its own.",
+                f"Leave {option} out, or name the model that the export was made from.",
+            )
 
 
 def _refuse_classifier(model: str | Path, folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.data.labels import Kind, LabelSet
 from attuner.errors import ModelError, first_line
+from attuner.models.exports import refuse_export
 from attuner.models.json_files import read_json_object
 from attuner.models.loading import quiet_transformers, save_model
 
@@ -84,6 +85,7 @@ def load_classifier(
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    refuse_export(folder)
     old = labels_of(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.data.packages import package_files
 from attuner.errors import ModelError, first_line, nearest
+from attuner.models.exports import export_format, refuse_export
 from attuner.models.json_files import read_json_object
 from attuner.models.soundness import is_tied
 from attuner.models.trust import refuse_absurd_sizes, refuse_code, refuse_elsewhere
@@ -48,9 +49,9 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
     """The folder behind a model's name.
 
     Args:
-        name: A model folder or that of an adapter, a run folder (its `model/` is meant),
-            `embedded:en-fr`, `package:NAME` (a model inside an installed Python package), or a Hub
-            id.
+        name: A model folder or that of an adapter, an export, a run folder (its `model/` is
+            meant), `embedded:en-fr`, `package:NAME` (a model inside an installed Python package),
+            or a Hub id.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
@@ -135,6 +136,8 @@ def _checked(folder: Path) -> Path:
     refuse_code(folder / "config.json", read_json_object(folder / "config.json"))
     for name in ("generation_config.json", ADAPTER_CONFIG):
         read_json_object(folder / name)
+    if export_format(folder) is not None:
+        return folder
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for path in folder.glob("*.bin"))
         found = f" but {', '.join(pickled)}, which is a pickle and can run code" if pickled else ""
@@ -142,10 +145,17 @@ def _checked(folder: Path) -> Path:
             f"{folder} has no *.safetensors weights{found}.",
             "Weights are loaded from safetensors only.",
             "Convert them where you trust the file: "
-            "AutoModelForSeq2SeqLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER).",
+            f"{_auto_class(folder)}.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER).",
         )
     refuse_elsewhere(folder)
     return folder
+
+
+def _auto_class(folder: Path) -> str:
+    """The class of transformers that reads such a model."""
+    architectures = read_json_object(folder / "config.json").get("architectures") or [""]
+    is_classifier = str(architectures[0]).endswith("ForSequenceClassification")
+    return "AutoModelForSequenceClassification" if is_classifier else "AutoModelForSeq2SeqLM"
 
 
 def _is_described(folder: Path) -> bool:
@@ -169,6 +179,7 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
 
     from attuner.models.adapter_folder import base_folder, merge_adapter, require_same_base
 
+    refuse_export(folder)
     base = base_folder(folder)
     if base is not None:
         require_same_base(folder, base)

@@ -53,6 +53,15 @@ def require_space(folder: Path, needed_bytes: int) -> None:
         )
 
 
+def refused(error: BaseException, place: Path) -> str:
+    """What the disk refused below a folder, in words; "" where it is not to blame."""
+    number, name = _number(error), getattr(error, "filename", None)
+    is_ours = name is not None and place in Path(os.fsdecode(name)).parents
+    if number in _FULL:
+        return "the disk is full"
+    return os.strerror(number) if number in _UNWRITABLE and is_ours and number else ""
+
+
 def size(num_bytes: int) -> str:
     """A number of bytes in words.
 
@@ -84,7 +93,7 @@ def _fault(error: Exception, folder: RunFolder) -> RunError | None:
     )
 
 
-def _number(error: Exception) -> int | None:
+def _number(error: BaseException) -> int | None:
     """The system's number of an error; safetensors has it in its text only."""
     from safetensors import SafetensorError
 

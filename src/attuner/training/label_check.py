@@ -177,10 +177,11 @@ def _outputs(job: LabelJob, chosen: list[Numbered]) -> list[str | None]:
     """What the untuned model says of the examples; a new head says nothing of meaning."""
     if not chosen:
         return []
-    from attuner.inference.classifier import Classifier
+    from attuner.inference.classifier import Classifier, TransformersLabels
 
     examples = [example for _, _, example in chosen]
-    classifier = Classifier(job.load_model(), job.tokens, job.labels, max_tokens=job.max_tokens)
+    engine = TransformersLabels(job.load_model(), job.labels.kind, pads_left=job.tokens.pads_left)
+    classifier = Classifier(engine, job.tokens, job.labels, max_tokens=job.max_tokens)
     is_pair = examples[0].text_pair is not None
     said = classifier.classify(
         [example.text for example in examples],

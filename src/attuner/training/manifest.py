@@ -61,7 +61,7 @@ def build_manifest(
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
             "system": platform.platform(),
-            "processor": _processor_name(),
+            "processor": processor_name(),
             "cores": os.cpu_count(),
             "device": device,
             "precision": precision,
@@ -259,7 +259,7 @@ def _change(path: Path, digest: str) -> str:
     )
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
     """The processor as the system names it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -13,6 +13,7 @@ from attuner.errors import ModelError, RunError
 from attuner.inference.settings import read_settings
 from attuner.models.adapter_folder import base_folder, is_adapter
 from attuner.models.codec import TextCodec
+from attuner.models.exports import refuse_export
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
 from attuner.models.usage import load_codec_between, set_languages
@@ -77,6 +78,7 @@ def find_origin(recipe: Recipe) -> Origin | None:
     options = recipe.model
     if options.checkpoint is not None:
         folder = resolve_model(options.checkpoint, revision=options.revision)
+        refuse_export(folder)
         if options.adapter is not None and options.adapter.save == "separate":
             _require_whole(folder)
         whole = base_folder(folder) or folder

@@ -21,6 +21,7 @@ from attuner.models.classifiers import (
     set_pad_token,
 )
 from attuner.models.encoder_packing import longest_input
+from attuner.models.exports import refuse_export
 from attuner.models.loading import resolve_model
 from attuner.training import parts, setup
 from attuner.training.events import DataPrepared, Noted, Progressed
@@ -73,6 +74,7 @@ class LabelJob:
         options = self.recipe.model
         assert options.checkpoint is not None  # the recipe says so
         self._folder = resolve_model(options.checkpoint, revision=options.revision)
+        refuse_export(self._folder)
         self.tokens = ClassifierTokens(self._folder)
         config = AutoConfig.from_pretrained(self._folder, trust_remote_code=False)
         wanted = self.recipe.data.max_source_tokens

@@ -1,0 +1,140 @@
+"""Commands that hand a model on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attuner.cli.options import (
+    JsonOption,
+    LabelOption,
+    ModelArgument,
+    SourceColumnOption,
+    SourceOption,
+    TargetColumnOption,
+    TargetOption,
+    TextOption,
+    TextPairOption,
+)
+from attuner.cli.output import open_display, print_json
+from attuner.cli.scoring import EVALUATE_FLAGS
+
+# How messages are to spell the options of `attuner export`.
+_EXPORT_FLAGS = {
+    **EVALUATE_FLAGS,
+    **{name: f"--{name} {{}}" for name in ("output", "data", "quantization", "dtype")},
+    "check": "--no-check",
+    "force": "--force",
+}
+
+
+def export(
+    model: ModelArgument,
+    to: Annotated[
+        str,
+        typer.Option(metavar="FORMAT", help="ctranslate2, onnx (classifiers) or transformers."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to write: exports/ in the run, or a new one here, if not given.",
+        ),
+    ] = None,
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="For ctranslate2: float32 (default), int8 or int8_float32."),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="For transformers: float32 (default), float16 or bfloat16."),
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="Of an adapter, for transformers: merged (default) or separate."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare on these: file, folder, glob, package:NAME or hub:ID; the run's "
+            "validation examples if not given."
+        ),
+    ] = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    source_column: SourceColumnOption = None,
+    target_column: TargetColumnOption = None,
+    text: TextOption = None,
+    text_pair: TextPairOption = None,
+    label: LabelOption = None,
+    target_path: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With a .txt file: its translations.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Configuration of a Hub data set.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Revision of a Hub data set.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Split of a Hub data set; train by default.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of text files that do not declare their own.")
+    ] = None,
+    skip_bad_entries: Annotated[
+        bool, typer.Option("--skip-bad-entries", help="Count what cannot be read, and go on.")
+    ] = False,
+    metric: Annotated[
+        str | None, typer.Option(help="The score that decides; BLEU or accuracy by default.")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, help="Points by which the score may fall.")] = 0.5,
+    limit: Annotated[int, typer.Option(min=1, help="The most examples to compare on.")] = 500,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not compare the export with the model.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Keep the export though it is worse.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a model for another runtime, and keep the export where it is no worse."""
+    from attuner.publishing.export import export as export_model
+    from attuner.publishing.exported import to_json
+    from attuner.publishing.view import export_lines
+    from attuner.training.events import Progressed
+
+    reading: dict[str, Any] = {
+        "source": source, "target": target, "source_column": source_column,
+        "target_column": target_column, "target_path": target_path, "text": text,
+        "text_pair": text_pair, "label": label, "config": config, "revision": revision,
+        "split": split, "encoding": encoding,
+        "bad_entries": "skip" if skip_bad_entries else None,
+    }  # fmt: skip
+    with open_display(as_json) as display:
+        made = export_model(
+            model,
+            to=to,
+            output=output,
+            quantization=quantization,
+            dtype=dtype,
+            adapter=adapter,
+            data=data,
+            metric=metric,
+            margin=margin,
+            limit=limit,
+            check=not no_check,
+            force=force,
+            progress=lambda what, done, total: display(Progressed(what, done, total)),
+            options=_EXPORT_FLAGS,
+            **reading,
+        )
+    if as_json:
+        print_json(to_json(made))
+        return
+    for line in export_lines(made):
+        typer.echo(line)

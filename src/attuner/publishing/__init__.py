@@ -1,0 +1,1 @@
+"""What is done with a tuned model to hand it on."""
