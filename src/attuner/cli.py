@@ -46,11 +46,9 @@ class _Commands(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except UserError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(error.exit_code) from error
-        except StoppedError as error:
-            typer.echo(str(error), err=True)
+        except (UserError, StoppedError) as error:
+            if not error.is_shown_elsewhere:
+                typer.echo(str(error), err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("Interrupted.", err=True)
@@ -662,7 +660,9 @@ def _display(as_json: bool) -> Display:
 
 def _report(run: Run, as_json: bool) -> None:
     """The result of a run for scripts; a person has seen it already."""
-    if as_json:
+    from attuner.training.launch import is_main
+
+    if as_json and is_main():
         _print_json(
             {
                 "run": str(run.folder),

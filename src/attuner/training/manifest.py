@@ -36,6 +36,7 @@ def build_manifest(
     precision: str,
     kernels: str,
     num_threads: int,
+    num_processes: int,
     recipe: Mapping[str, Any],
     features: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def build_manifest(
         precision: Number format of the matrix products.
         kernels: Which kernels a processor uses, in words.
         num_threads: Threads that an operation on a processor uses.
+        num_processes: Processes that share the training.
         recipe: The whole recipe as plain values.
         features: Fingerprint of the token ids of each part.
     """
@@ -66,6 +68,7 @@ def build_manifest(
             "kernels": kernels,
             "threads": num_threads,
         },
+        "processes": num_processes,
         "seeds": dict(seeds),
         "model": {"name": model, "sha256": weights},
         "data": {str(path): file_sha256(path) for path in data_files},
