@@ -47,7 +47,9 @@ class _Commands(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except (UserError, StoppedError) as error:
-            if not error.is_shown_elsewhere:
+            from attuner.training.launch import is_shown_here
+
+            if is_shown_here(error):
                 typer.echo(str(error), err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from attuner.errors import RunError, StoppedError, UserError, first_line
+from attuner.errors import RunError, StoppedError, UsageError, UserError, first_line
 from attuner.training.processes import ALONE, LostError, Processes
 from attuner.training.watch import DONE, FAILED, LOST, STOPPED, Ending, Watch, connect, describe
 
@@ -44,6 +44,17 @@ def is_main() -> bool:
     """Whether this is the main process, or the only one, by what the launcher says."""
     names = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
     return next((int(os.environ[name]) for name in names if name in os.environ), 0) == 0
+
+
+def is_shown_here(error: UserError | StoppedError) -> bool:
+    """Whether it is this process that shows an error.
+
+    What is wrong with the command line or the recipe shows before the processes have met: there the
+    first one of each machine speaks for all.
+    """
+    if isinstance(error, UsageError) and announced() > 1:
+        return os.environ.get("LOCAL_RANK", "0") == "0"
+    return not error.is_shown_elsewhere
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def device_name(device: Any) -> str:
     import torch
 
     if device.type != "cuda":
-        return str(device)
+        return str(device.type)  # of several processes it has a number, which means nothing
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 

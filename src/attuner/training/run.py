@@ -438,7 +438,7 @@ class _Running:
                 accumulation=options.accumulation,
                 num_parameters=setup.num_parameters(self.raw_model),
                 num_trained=setup.num_parameters(self.raw_model, trained_only=True),
-                device=str(self.accelerator.device),
+                device=self.accelerator.device.type,
                 precision=self.device.precision,
                 kernels=describe(self.accelerator.device.type),
                 batches=self.task.batches,

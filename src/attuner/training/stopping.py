@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from attuner.errors import StoppedError
+from attuner.training.launch import announced
 
 if TYPE_CHECKING:
     from attuner.training.folder import RunFolder
@@ -125,5 +126,6 @@ def save_and_leave(
 
 def _how_to_go_on(folder: RunFolder) -> str:
     if folder.has_checkpoint:
-        return f"Go on with: attuner train --resume {folder.path}"
+        as_before = ", started as several processes again" if announced() > 1 else ""
+        return f"Go on with: attuner train --resume {folder.path}{as_before}"
     return "No checkpoint was written yet: start the run again."
