@@ -155,6 +155,7 @@ def _join(device: str) -> tuple[Processes, Watch]:
     on_processor = device == "cpu" or not torch.cuda.is_available()
     if not on_processor:
         _require_accelerator_each(torch.cuda.device_count())
+    environment = dict(os.environ)  # to which accelerate adds what MPI calls otherwise
     try:
         if not dist.is_initialized():
             PartialState._reset_state()
@@ -174,6 +175,8 @@ def _join(device: str) -> tuple[Processes, Watch]:
         processes = Processes(dist.get_rank(), count, group, hosts)
         return processes, connect(processes, os.environ.get("MASTER_ADDR", "127.0.0.1"))
     except (RuntimeError, ValueError, OSError) as error:
+        os.environ.clear()
+        os.environ.update(environment)
         raise RunError(
             f"The {wanted} processes that were announced did not find one another: "
             f"{first_line(error)}",

@@ -213,8 +213,9 @@ class CheckpointStore:
                 continue
             steps.append(step_of(path))
             total = {name: w + total.get(name, 0.0) for name, w in weights.items()}
-        for name, tensor in total.items():
-            mean[name].copy_(tensor / len(steps))
+        if steps:
+            for name, tensor in mean.items():
+                tensor.copy_(total[name] / len(steps))
         return steps
 
     def _forget_lost_best(self, state: LoopState) -> None:
