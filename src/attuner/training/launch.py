@@ -19,7 +19,7 @@ from datetime import timedelta
 
 from attuner.errors import RunError, StoppedError, UsageError, UserError, first_line
 from attuner.training.processes import ALONE, LostError, Processes
-from attuner.training.watch import DONE, FAILED, LOST, STOPPED, Ending, Watch, connect, describe
+from attuner.training.watch import FAILED, LOST, STOPPED, Ending, Watch, connect, describe
 
 _COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _OTHER_ENGINES = {
@@ -86,7 +86,7 @@ def joined(device: str) -> Iterator[Processes]:
             if shown is error:
                 raise
             raise shown from error
-        watch.say(Ending(processes.rank, DONE))
+        watch.say_done()
 
 
 def require_alone() -> None:

@@ -90,6 +90,7 @@ def _train(recipe: Recipe, processes: Processes, listeners: Sequence[Listener]) 
     from attuner.recipe_loading import dump_recipe
 
     recipe = processes.once(lambda: recipe)
+    listeners = listeners if processes.is_main else ()
     parent = Path(recipe.output.folder)
     made = [place for place in (parent, *parent.parents) if not place.exists()]
     folder = processes.once(lambda: create_run_folder(recipe.output.folder, recipe.output.name))
@@ -140,6 +141,7 @@ def _resume(
     inexact: bool,
 ) -> Run:
     folder, wanted = processes.once(lambda: (folder, recipe_of(folder, recipe)))
+    listeners = listeners if processes.is_main else ()
     with running(folder, processes) as requests:
         if wanted.training.seeds > 1:
             processes.once(lambda: _require_same_seeds(folder, wanted))

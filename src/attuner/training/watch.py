@@ -78,6 +78,7 @@ class Watch:
         self._links = dict(links)
         self._is_known = threading.Event()
         self._is_left = threading.Event()
+        self._all_ended = threading.Event()
         self._done: set[int] = set()
         self._handlers: dict[int, Any] = {}
 
@@ -107,6 +108,20 @@ class Watch:
         self._is_left.set()
         self._pass_on(ending)
 
+    def say_done(self) -> None:
+        """Say that this process is done, and wait until all are.
+
+        Were one gone before, another that still takes in what it has sent would take it for lost.
+        """
+        done = Ending(self._processes.rank, DONE)
+        self._is_left.set()
+        if self._processes.is_main:
+            self._all_ended.wait()
+            self.say(done)
+        else:
+            self.say(done)
+            self._all_ended.wait()
+
     def ending_within(self, seconds: float) -> Ending | None:
         """How the first process ended that was not done, if that is known in so many seconds."""
         self._is_known.wait(seconds)
@@ -132,9 +147,12 @@ class Watch:
     def _take(self, ending: Ending) -> None:
         if ending.kind == DONE:
             self._done.add(ending.rank)
+            if self._done == self._links.keys():
+                self._all_ended.set()
         elif self.first is None and ending.rank not in self._done:
             self.first = ending
             self._is_known.set()
+            self._all_ended.set()
             if self._processes.is_main:
                 self._pass_on(ending)
             if not self._is_left.is_set():
