@@ -46,6 +46,8 @@ class Step:
 
     @property
     def is_slow(self) -> bool:
+        if self.kind == "torchrun":
+            return True
         trains = re.match(r"attuner (train|demo|check .*\.yaml)\b", self.text) is not None
         return self.kind == "python" or trains
 
@@ -138,6 +140,8 @@ def run(words: list[str], folder: Path) -> None:
 def run_step(step: Step, folder: Path) -> None:
     if step.kind == "attuner":
         run([sys.executable, "-m", "attuner", *shlex.split(step.text)[1:]], folder)
+    elif step.kind == "torchrun":
+        run([sys.executable, "-m", "torch.distributed.run", *shlex.split(step.text)[1:]], folder)
     elif step.kind == "python":
         run([sys.executable, "-c", step.text], folder)
     elif step.kind == "yaml":
@@ -199,4 +203,4 @@ def test_links_between_pages() -> None:
 
 def test_there_are_steps() -> None:
     kinds = {step.kind for page in PAGES for step in steps(page)}
-    assert kinds == {"accelerate", "attuner", "make", "pip", "python", "yaml"}
+    assert kinds == {"accelerate", "attuner", "make", "pip", "python", "torchrun", "yaml"}

@@ -127,10 +127,11 @@ def _width(metrics: Iterable[str]) -> int:
 def plan_lines(event: Planned) -> list[str]:
     """What the loop will do, on what."""
     accumulation = f", in {event.accumulation} micro-batches" if event.accumulation > 1 else ""
-    computing = ", ".join(
-        filter(None, (event.device, event.precision, event.kernels, event.batches))
-    )
     resumed = f", going on after step {event.first_step:,}" if event.first_step else ""
+    device = event.device
+    if event.num_processes > 1:
+        device = f"{event.num_processes} processes ({device})"
+    computing = ", ".join(filter(None, (device, event.precision, event.kernels, event.batches)))
     return [
         f"Training  {event.num_examples:,} examples ({event.num_tokens:,} {event.unit}), "
         f"{event.num_epochs:g} epochs",

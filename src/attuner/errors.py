@@ -35,9 +35,14 @@ class UserError(Exception):
         happened: What happened, with `file:line` and the value seen.
         expected: What was expected.
         remedy: What to type or change.
+
+    Attributes:
+        exit_code: That of the command.
+        is_shown_elsewhere: Whether another process of the run shows it.
     """
 
     exit_code = 1
+    is_shown_elsewhere = False
 
     def __init__(self, happened: str, expected: str = "", remedy: str = "") -> None:
         self.happened = shown(happened)
@@ -89,7 +94,12 @@ class StoppedError(KeyboardInterrupt):
     Args:
         message: What was done, and what to type.
         exit_code: As shells have it: 128 and the number of the signal.
+
+    Attributes:
+        is_shown_elsewhere: Whether another process of the run shows it.
     """
+
+    is_shown_elsewhere = False
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

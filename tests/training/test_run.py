@@ -266,15 +266,3 @@ def test_what_cannot_be_resumed(
         resume(tmp_path)
 
     assert str(caught.value) == message.format(tmp_path)
-
-
-def test_several_processes_are_refused_for_now(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError) as caught:
-        tune()
-
-    assert str(caught.value) == (
-        "Started as one of 2 processes.\n"
-        "This version trains with one process; several would overwrite one another's run.\n"
-        "Start it without torchrun or accelerate launch."
-    )

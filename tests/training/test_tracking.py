@@ -20,6 +20,7 @@ from attuner.recipe import Recipe
 from attuner.training import tracking
 from attuner.training.events import Evaluated, Event, Noted, Planned, Saved, Stepped
 from attuner.training.folder import RunFolder
+from attuner.training.processes import ALONE, Processes
 from attuner.training.run import resume, train
 from attuner.training.tracking import Numbers, Tracking, tracked
 
@@ -349,16 +350,13 @@ def test_an_unknown_tracker_is_refused_by_name(lesson_recipe: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "rank"),
-    [(["training.seeds=2"], "0"), ([], "1")],
+    ("options", "processes"),
+    [(["training.seeds=2"], ALONE), ([], Processes(1, 2))],
     ids=["the run around several seeds", "a process that is not the first"],
 )
 def test_who_tells_nothing(
-    options: list[str], rank: str, lesson_recipe: Build, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:  # fmt: skip
-    monkeypatch.setenv("RANK", rank)
-    with tracked(
-        lesson_recipe("output.trackers=tensorboard", *options), RunFolder(tmp_path), ()
-    ) as told:
+    options: list[str], processes: Processes, lesson_recipe: Build, tmp_path: Path
+) -> None:
+    recipe = lesson_recipe("output.trackers=tensorboard", *options)
+    with tracked(recipe, RunFolder(tmp_path), (), processes) as told:
         assert told == ()

@@ -33,11 +33,11 @@ class _Commands(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except UserError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(error.exit_code) from error
-        except StoppedError as error:
-            typer.echo(str(error), err=True)
+        except (UserError, StoppedError) as error:
+            from attuner.training.launch import is_shown_here
+
+            if is_shown_here(error):
+                typer.echo(str(error), err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("Interrupted.", err=True)

@@ -30,7 +30,9 @@ def open_display(as_json: bool) -> Iterator[Display]:
 
 def report(run: Run, as_json: bool) -> None:
     """The result of a run for scripts; a person has seen it already."""
-    if as_json:
+    from attuner.training.launch import is_main
+
+    if as_json and is_main():
         print_json(
             {
                 "run": str(run.folder),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attuner.data.units import Example
 from attuner.errors import UsageError, nearest
 from attuner.evaluation.metrics import METRICS, Score, Statistics
+from attuner.inference.sharing import ALONE, Sharing, progress_of_all, shared
 from attuner.inference.translator import Translator
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def evaluate(
     num_beams: int | None = None,
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
+    sharing: Sharing = ALONE,
 ) -> Evaluation:
     """Generate from the examples' sources and score it against all their references.
 
@@ -67,6 +69,7 @@ def evaluate(
         num_beams: Width of the beam search; the model's own where not given.
         max_new_tokens: Longest translation of a line in tokens, end token included.
         progress: Called with the number of lines done and their total.
+        sharing: Processes that share the generating; each gets all scores.
 
     Raises:
         UsageError: There is no such metric.
@@ -82,6 +85,7 @@ def evaluate(
     predictions = generate(
         translator,
         examples,
+        sharing=sharing,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         progress=progress,
@@ -112,18 +116,35 @@ def require_metrics(names: Sequence[str]) -> None:
         METRICS[name](["text"], [["text"]], "en")
 
 
-def generate(translator: Translator, examples: Sequence[Example], **options: Any) -> list[str]:
+def generate(
+    translator: Translator,
+    examples: Sequence[Example],
+    *,
+    sharing: Sharing = ALONE,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> list[str]:
     """What a model makes of each example's source, in the example's languages.
 
     Args:
         translator: The model.
         examples: In one or more pairs of languages.
+        sharing: Processes that share the examples; each gets all that is made.
+        progress: Called with the number of lines done and their total.
         **options: Of `Translator.translate`.
     """
+    if sharing.count > 1:
+        options["progress"] = progress_of_all(progress, sharing, len(examples))
+        order = sorted(range(len(examples)), key=lambda row: len(examples[row].source))
+        ordered = [examples[row] for row in order]
+        made = shared(ordered, lambda mine: generate(translator, mine, **options), sharing)
+        return [text for _, text in sorted(zip(order, made, strict=True))]
     predictions = [""] * len(examples)
     for (source, target), rows in _rows_by(examples, lambda example: example.languages).items():
         texts = [examples[row].source for row in rows]
-        made = translator.translate(texts, source=source, target=target, **options)
+        made = translator.translate(
+            texts, source=source, target=target, progress=progress, **options
+        )
         for row, text in zip(rows, made, strict=True):
             predictions[row] = text
     return predictions

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from attuner.data.features import Ints, LabelledTexts
 from attuner.data.labels import Kind, Label, LabelSet, decided, names_in, probabilities
 from attuner.inference.batches import distinct
+from attuner.inference.sharing import ALONE, Sharing, progress_of_all, shared
 
 if TYPE_CHECKING:
     from torch import nn
@@ -183,6 +184,7 @@ def predict_logits(
     batch_tokens: int = _BATCH_TOKENS,
     computing: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Progress | None = None,
+    sharing: Sharing = ALONE,
 ) -> Logits:
     """What a model says of the rows, (N, C), in their order; the model's mode is put back.
 
@@ -193,27 +195,33 @@ def predict_logits(
         batch_tokens: Tokens of one forward, padding included.
         computing: Makes the block that a forward runs in: the precision of the matrix products.
         progress: Called with the number of rows done and in all.
+        sharing: Processes that share the batches; each gets what is said of all rows.
     """
     import torch
 
     device = next(model.parameters()).device
+    tell = progress_of_all(progress, sharing, len(features))
+
+    def predict(batches: Sequence[Ints]) -> list[Logits]:
+        parts: list[Logits] = []
+        done = 0
+        for rows in batches:
+            batch = task.collate(features, rows, device)
+            with computing():
+                parts.append(task.logits(model, batch).float().cpu().numpy())
+            done += len(rows)
+            if tell is not None:
+                tell(done, len(features))
+        return parts
+
     was_training = model.training
     model.eval()
-    parts: list[Logits] = []
     batches = list(_batches(features.tokens.lengths, batch_tokens, task.is_packed))
-    done = 0
     try:
         with torch.no_grad():
-            for rows in batches:
-                batch = task.collate(features, rows, device)
-                with computing():
-                    parts.append(task.logits(model, batch).float().cpu().numpy())
-                done += len(rows)
-                if progress is not None:
-                    progress(done, len(features))
+            found = np.concatenate(shared(batches, predict, sharing))
     finally:
         model.train(was_training)
-    found = np.concatenate(parts)
     found[np.concatenate(batches)] = found.copy()
     return found
 

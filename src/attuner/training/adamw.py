@@ -45,7 +45,7 @@ class AdamW(torch.optim.Optimizer):
         self._grad_scale = 1.0
         self._copies: dict[nn.Parameter, Tensor] = {}
         if computes_in is not None:
-            parameters = (*self._parameters(), *frozen)
+            parameters = (*self.trained(), *frozen)
             self._copies = {p: p.detach().to(computes_in) for p in parameters}
         self._versions = {parameter: parameter._version for parameter in self._copies}
 
@@ -76,6 +76,22 @@ class AdamW(torch.optim.Optimizer):
                 self._grads[parameter] = grad
             else:
                 self._grads[parameter] = before.float().add_(grad)
+
+    def trained(self) -> Iterator[nn.Parameter]:
+        """The parameters, in a fixed order."""
+        for group in self.param_groups:
+            yield from group["params"]
+
+    def gradient(self, parameter: nn.Parameter) -> Tensor | None:
+        """The gradient that a parameter has by now, in the type that it was computed in."""
+        return self._grads.get(parameter, parameter.grad)
+
+    def put_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> None:
+        """Let a parameter have another gradient, fp32."""
+        if parameter in self._copies:
+            self._grads[parameter] = gradient
+        else:
+            parameter.grad = gradient
 
     def clip(self, max_norm: float, *, scale: float = 1.0) -> float:
         """The norm of the whole gradient; the next step scales it down to at most `max_norm`.
@@ -110,7 +126,7 @@ class AdamW(torch.optim.Optimizer):
 
     def _update_natively(self, parameter: nn.Parameter, group: dict[str, Any]) -> bool:
         """Update a weight and its copy in one go, where there are kernels for them."""
-        grad, copy = self._grad(parameter), self._copies.get(parameter)
+        grad, copy = self.gradient(parameter), self._copies.get(parameter)
         if grad is None or kernels_for(grad) is None:
             return False
         if copy is not None and (copy.dtype != torch.bfloat16 or kernels_for(copy) is None):
@@ -130,7 +146,7 @@ class AdamW(torch.optim.Optimizer):
 
     def _update(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         """Update weights by torch's own fused AdamW; those without a gradient stay."""
-        found = [(p, grad) for p in parameters if (grad := self._grad(p)) is not None]
+        found = [(p, grad) for p in parameters if (grad := self.gradient(p)) is not None]
         if not found:
             return
         states = [self._state(parameter) for parameter, _ in found]
@@ -155,21 +171,14 @@ class AdamW(torch.optim.Optimizer):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         return state
 
-    def _grad(self, parameter: nn.Parameter) -> Tensor | None:
-        return self._grads.get(parameter, parameter.grad)
-
     def _renew(self, parameter: nn.Parameter) -> None:
         """Make a copy equal to its weight again."""
         self._copies[parameter].copy_(parameter.detach())
         self._versions[parameter] = parameter._version
 
-    def _parameters(self) -> Iterator[nn.Parameter]:
-        for group in self.param_groups:
-            yield from group["params"]
-
     def _gradients(self) -> Iterator[Tensor]:
-        for parameter in self._parameters():
-            grad = self._grad(parameter)
+        for parameter in self.trained():
+            grad = self.gradient(parameter)
             if grad is not None:
                 yield grad
 

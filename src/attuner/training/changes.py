@@ -83,6 +83,7 @@ RULES: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 _OF_CHECKPOINTS = ("training.save", "training.save_every_steps", "training.keep_checkpoints")
 _OF_LENGTH = ("training.epochs", "training.max_steps")
+_PROCESSES = "number of processes"
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -125,6 +126,13 @@ def find_changes(before: Recipe, now: Recipe) -> list[Change]:
     return found
 
 
+def process_changes(before: int, now: int) -> list[Change]:
+    """What differs where a run goes on with another number of processes."""
+    reason = "sums would be rounded, and dropout drawn, otherwise"
+    change = Change(_PROCESSES, before, now, INEXACT, reason)
+    return [] if before == now else [change]
+
+
 def require_allowed(changes: list[Change], *, inexact: bool) -> None:
     """Refuse changes after which the run would not end as if it had never been interrupted.
 
@@ -140,9 +148,11 @@ def require_allowed(changes: list[Change], *, inexact: bool) -> None:
     if not refused:
         return
     listed = "\n".join(f"  {change}" for change in changes if change in refused)
+    is_recipe = any(change.option != _PROCESSES for change in refused)
+    what = "The recipe has" if is_recipe else "What the run is trained with has"
     start_anew = "start a new run with them: output.name=..."
     raise RunError(
-        f"The recipe has changed since the run began:\n{listed}",
+        f"{what} changed since the run began:\n{listed}",
         "A run that is resumed ends as one that was never interrupted, which these do not allow.",
         f"Take them back, or {start_anew}"
         if fixed

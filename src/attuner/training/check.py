@@ -18,6 +18,7 @@ from attuner.training.cost import Cost, measure_cost
 from attuner.training.events import Event, Listener
 from attuner.training.jobs import TASKS
 from attuner.training.jobs.text import TextJob
+from attuner.training.launch import require_alone
 from attuner.training.self_check import SelfChecked, check_origin
 
 if TYPE_CHECKING:
@@ -113,8 +114,10 @@ def check(
         listener: Is told of progress.
 
     Raises:
-        UserError: The data or the model cannot be used, or there is no such example.
+        UserError: The data or the model cannot be used, or there is no such example; or this is
+            one of several processes.
     """
+    require_alone()
     job = TASKS[recipe.task.name](recipe, listener or _ignore)
     checked: Checked | CheckedLabels = job.check(row=row, find=find, model_output=model_output)
     return checked

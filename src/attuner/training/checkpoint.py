@@ -5,9 +5,9 @@ A checkpoint is a folder `step-000123` (see `checkpoint_folder`) with
     model.safetensors       trained weights and buffers, fp32
     ema.safetensors         the running mean of the trained weights, where there is one
     optimizer.safetensors   AdamW's moments, by parameter name
-    random.safetensors      random states of torch (processor and accelerators)
+    random.safetensors      random states of torch (processor and accelerators), of each process
     state.json              loop state, best so far, the batch plan's position, the random states of
-                            Python and numpy, the scale of fp16 gradients
+                            Python and numpy, of each process, the scale of fp16 gradients
     manifest.json           the run's manifest, where it has one
     files.json              SHA-256 of the files above
 
@@ -18,11 +18,10 @@ is in the manifest. Nor is the schedule: a learning rate follows from the step a
 from __future__ import annotations
 
 import json
-import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attuner.errors import RunError
 from attuner.training.averaging import trained_weights
@@ -33,6 +32,14 @@ from attuner.training.checkpoint_folder import (
     written_whole,
 )
 from attuner.training.loop import LoopState
+from attuner.training.random_states import (
+    RandomStates,
+    from_files,
+    put_back,
+    random_states,
+    to_json,
+    to_tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +62,7 @@ def save_checkpoint(
     ema: Ema | None = None,
     manifest: Path | None = None,
     is_stop: bool = False,
+    randoms: Sequence[RandomStates] | None = None,
 ) -> Path:
     """Write a checkpoint into `folder` (the run's `checkpoints`); returns its own folder.
 
@@ -67,6 +75,7 @@ def save_checkpoint(
         ema: The running mean, where there is one.
         manifest: The run's manifest, of which a copy goes with it.
         is_stop: It is saved because the run was asked to stop.
+        randoms: The random states of all processes; this one's where not given.
 
     Raises:
         OSError, SafetensorError: It cannot be written; nothing of it is left then.
@@ -74,16 +83,16 @@ def save_checkpoint(
     from safetensors.torch import save_file
 
     final = folder / checkpoint_name(state.step, is_stop=is_stop)
+    randoms = randoms or [random_states()]
     with written_whole(final) as partial:
-        save_file(_weights(model), partial / MODEL)
+        save_file(weights_and_buffers(model), partial / MODEL)
         if ema is not None:
             save_file(dict(ema.weights), partial / EMA)
-        save_file(_moments(model, optimizer), partial / _OPTIMIZER)
-        save_file(_random_states(), partial / _RANDOM)
+        save_file(moments_of(model, optimizer), partial / _OPTIMIZER)
+        save_file(to_tensors(randoms), partial / _RANDOM)
         about = {
             "loop": state.to_json(),
-            "python_random": random.getstate(),
-            "numpy_random": _numpy_state(),
+            **to_json(randoms),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
         (partial / STATE).write_text(json.dumps(about), encoding="utf-8")
@@ -102,50 +111,49 @@ def load_checkpoint(
 ) -> LoopState:
     """Put a checkpoint's weights, moments and random states back; returns the loop's state.
 
-    All of it is read and looked at before any of it is put back.
+    All of it is read and looked at before any of it is put back. The random states are those of the
+    main process; `read_random_states` has all.
 
     Raises:
         RunError: A file of it is missing or damaged.
     """
-    import numpy as np
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     by_name = dict(_trained(model))
     try:
         require_whole(folder)
-        weights = _read(folder / MODEL, _weights(model))
+        weights = _read(folder / MODEL, weights_and_buffers(model))
         means = None if ema is None else _read(folder / EMA, ema.weights)
         moments = {
             tuple(key.split(":", 1)): tensor
             for key, tensor in load_file(folder / _OPTIMIZER).items()
         }
-        randoms = load_file(folder / _RANDOM)
         about = json.loads((folder / STATE).read_text(encoding="utf-8"))
         loop = LoopState(**about["loop"])
-        version, internal, gauss = about["python_random"]
-        numpy_state = about["numpy_random"]
+        randoms = from_files(load_file(folder / _RANDOM), about)
         if unknown := {name for _, name in moments} - set(by_name):
             raise ValueError(f"the model has no {min(unknown)}")
-        torch_state = randoms["torch"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, error) from error
-    _put_back(weights, _weights(model))
+    _put_back(weights, weights_and_buffers(model))
     if ema is not None and means is not None:
         _put_back(means, ema.weights)
     for (what, name), tensor in moments.items():
         slot = optimizer.state[by_name[name]]
         slot[what] = tensor.to(by_name[name].device)
-    torch.set_rng_state(torch_state)
-    for index in range(torch.cuda.device_count()):
-        if f"cuda:{index}" in randoms:
-            torch.cuda.set_rng_state(randoms[f"cuda:{index}"], index)
-    random.setstate((version, tuple(internal), gauss))
-    np.random.set_state(numpy_state)
+    put_back(randoms[0])
     if scaler is not None and about.get("scaler"):
         scaler.load_state_dict(about["scaler"])
     return loop
+
+
+def read_random_states(folder: Path) -> list[RandomStates]:
+    """The random states of all processes in a checkpoint that was just loaded."""
+    from safetensors.torch import load_file
+
+    about = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    return from_files(load_file(folder / _RANDOM), about)
 
 
 def read_weights(folder: Path, model: nn.Module, *, file: str = MODEL) -> dict[str, torch.Tensor]:
@@ -196,34 +204,16 @@ def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+def weights_and_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     """Trained parameters and all buffers, tied ones once, by name."""
     buffers = {name: tensor.detach() for name, tensor in model.named_buffers()}
     return {**trained_weights(model), **buffers}
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def moments_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """AdamW's state as `exp_avg:NAME`, `exp_avg_sq:NAME`, `step:NAME`."""
     return {
         f"{what}:{name}": tensor
         for name, parameter in _trained(model)
         for what, tensor in optimizer.state.get(parameter, {}).items()
     }
-
-
-def _random_states() -> dict[str, Any]:
-    import torch
-
-    states = {"torch": torch.get_rng_state()}
-    for index in range(torch.cuda.device_count()):
-        states[f"cuda:{index}"] = torch.cuda.get_rng_state(index)
-    return states
-
-
-def _numpy_state() -> dict[str, Any]:
-    """The state of numpy's global generator, which libraries may draw from, as plain values."""
-    import numpy as np
-
-    state: dict[str, Any] = np.random.get_state(legacy=False)
-    inner = {name: np.asarray(value).tolist() for name, value in state["state"].items()}
-    return {**state, "state": inner}

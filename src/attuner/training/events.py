@@ -46,6 +46,7 @@ class Planned:
     first_step: int = 0  # above 0 when a run is resumed
     num_trained: int | None = None  # parameters that are trained; None where not said
     unit: str = "target tokens"  # what `num_tokens` counts
+    num_processes: int = 1  # that share each update
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attuner.data.batching import Update
+from attuner.training.gradient_sum import sum_gradients
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from attuner.data.features import Ints
     from attuner.tasks.task import Batch
     from attuner.training.adamw import AdamW
+    from attuner.training.processes import Processes
 
 # How allocators say that there is no memory: torch's own for processors, CUDA's, Apple's.
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -32,7 +34,7 @@ class Gradient:
     Attributes:
         loss_sum: Loss summed over the update's targets, in nats, over all processes.
         norm: Its norm, before clipping.
-        num_splits: How often a micro-batch was cut in two because memory ran out.
+        num_splits: How often a micro-batch was cut in two because memory ran out, likewise.
     """
 
     loss_sum: float
@@ -61,18 +63,20 @@ def leave_gradient(
     collate: Callable[[Ints], Batch],
     loss: Callable[[nn.Module, Batch], Tensor],
     max_grad_norm: float,
+    processes: Processes,
 ) -> Gradient:
     """Leave an update's clipped gradient with the optimizer.
 
     The gradient is that of the mean over the update's real target tokens, whatever it was cut into.
     So a micro-batch that does not fit into memory is cut in two, and the gradient is made anew from
     its first micro-batch on: what is left of a backward pass that was broken off is of no use.
+    Processes exchange nothing before all of that is done: each may cut as it must.
 
     Raises:
         OutOfMemoryError: A single row does not fit.
     """
     weights: AdamW = optimizer.optimizer
-    scale = accelerator.num_processes / update.num_target_tokens
+    scale = 1 / update.num_target_tokens
     pieces = list(update.micro_batches)
     while True:
         done: list[Tensor] = []
@@ -91,15 +95,17 @@ def leave_gradient(
         weights.zero_grad()
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
+    loss_sum, num_splits = sum_gradients(
+        weights,
+        (float(torch.stack(done).sum()), len(pieces) - len(update.micro_batches)),
+        processes,
+    )
     limit = max_grad_norm or float("inf")
     if accelerator.scaler is None:
         norm = weights.clip(limit, scale=scale)
     else:  # which has scaled the gradient, and scales it back first
         norm = float(accelerator.clip_grad_norm_(model.parameters(), limit))
-    total = torch.stack(done).sum()
-    return Gradient(
-        float(accelerator.reduce(total, "sum")), norm, len(pieces) - len(update.micro_batches)
-    )
+    return Gradient(loss_sum, norm, int(num_splits))
 
 
 def _backward(
@@ -113,10 +119,7 @@ def _backward(
     scale: float,
     done: list[Tensor],
 ) -> None:
-    """Forward and backward of each micro-batch; the summed loss of each goes into `done`.
-
-    Processes average their gradients, hence their number in `scale`.
-    """
+    """Forward and backward of each micro-batch; the summed loss of each goes into `done`."""
     weights: AdamW = optimizer.optimizer
     with weights.computing():
         for number, rows in enumerate(pieces):

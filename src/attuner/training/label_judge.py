@@ -164,6 +164,7 @@ class LabelJudge:
             self._parts[part].features,
             computing=self._trained.computing,
             progress=lambda done, total: self._emit(Progressed(f"scoring {part}", done, total)),
+            sharing=self._trained.processes,
         )
 
     def _said(self, logits: Any) -> list[Said]:

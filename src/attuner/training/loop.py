@@ -20,6 +20,7 @@ from attuner.errors import RunError
 from attuner.training.events import BadLoss, Evaluated, Event, Finished, Saved, Split, Stepped
 from attuner.training.gradient import Gradient, OutOfMemoryError, leave_gradient
 from attuner.training.optimizer import learning_rate_at
+from attuner.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -126,6 +127,7 @@ def train_loop(
     state: LoopState | None = None,
     name: Name = lambda rows: (),
     should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> Iterator[Event]:
     """Train, and yield what happens.
 
@@ -133,7 +135,7 @@ def train_loop(
         model: As `accelerator.prepare` returned it.
         optimizer: Likewise, around an `AdamW`.
         plan: The order of updates.
-        accelerator: Device, precision, processes.
+        accelerator: Device and precision.
         collate: Rows of a micro-batch → tensors.
         loss: Model and micro-batch → summed loss.
         evaluate: Scores of the validation examples, and their signatures.
@@ -143,6 +145,8 @@ def train_loop(
         state: Where to go on from.
         name: Says where the examples of rows come from.
         should_stop: Is asked before each update; the loop then ends, with nothing left undone.
+            On all processes it says the same.
+        processes: Who shares the updates.
 
     Yields:
         Stepped after each update (BadLoss where it is skipped, Split where memory ran out on the
@@ -168,6 +172,7 @@ def train_loop(
             gradient = leave_gradient(
                 model, optimizer, accelerator, update,
                 collate=collate, loss=loss, max_grad_norm=settings.max_grad_norm,
+                processes=processes,
             )  # fmt: skip
         except OutOfMemoryError as error:
             raise _too_long(error, state.step + 1, name) from error

@@ -37,6 +37,7 @@ def build_manifest(
     precision: str,
     kernels: str,
     num_threads: int,
+    num_processes: int,
     recipe: Mapping[str, Any],
     features: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def build_manifest(
         precision: Number format of the matrix products.
         kernels: Which kernels a processor uses, in words.
         num_threads: Threads that an operation on a processor uses.
+        num_processes: Processes that share the training.
         recipe: The whole recipe as plain values.
         features: Fingerprint of the token ids of each part.
     """
@@ -68,6 +70,7 @@ def build_manifest(
             "kernels": kernels,
             "threads": num_threads,
         },
+        "processes": num_processes,
         "seeds": dict(seeds),
         "model": {"name": model, "sha256": weights},
         "data": {str(path): file_sha256(path) for path in data_files},
@@ -173,7 +176,7 @@ def device_name(device: Any) -> str:
     import torch
 
     if device.type != "cuda":
-        return str(device)
+        return str(device.type)  # of several processes it has a number, which means nothing
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 

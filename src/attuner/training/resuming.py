@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,23 +12,33 @@ from pydantic import ValidationError
 from attuner.errors import RunError, first_line
 from attuner.recipe import Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
-from attuner.training.changes import INEXACT, Change, find_changes, require_allowed
+from attuner.training.changes import (
+    INEXACT,
+    Change,
+    find_changes,
+    process_changes,
+    require_allowed,
+)
 from attuner.training.disk import disk_faults
 from attuner.training.folder import RunFolder, write_text
 from attuner.training.lock import locked
 from attuner.training.manifest import read_manifest
+from attuner.training.processes import Processes
 from attuner.training.stopping import StopRequests, stop_requests
 
 
 @contextmanager
-def running(folder: RunFolder) -> Iterator[StopRequests]:
+def running(folder: RunFolder, processes: Processes) -> Iterator[StopRequests]:
     """Hold a run, and say in words what ends it: a disk that is full, Ctrl-C, SIGTERM.
+
+    Of several processes, the main one holds it.
 
     Raises:
         RunError: Another process trains it, or the disk refuses to be written.
         StoppedError: It was asked to stop.
     """
-    with disk_faults(folder), locked(folder), stop_requests(folder) as requests:
+    held = locked(folder) if processes.is_main else nullcontext()
+    with disk_faults(folder), held, stop_requests(folder) as requests:
         yield requests
 
 
@@ -84,31 +94,45 @@ def require_restartable(folder: RunFolder) -> None:
         )
 
 
-def allowed_changes(folder: RunFolder, recipe: Recipe, *, inexact: bool) -> list[Change]:
-    """What differs from the recipe that the run began with.
+def allowed_changes(
+    folder: RunFolder, recipe: Recipe, *, inexact: bool, num_processes: int = 1
+) -> list[Change]:
+    """What differs from the recipe that the run began with, or from its number of processes.
 
     Args:
         folder: The run.
         recipe: What it is to go on with.
         inexact: Whether the user wants changes that make the result another one.
+        num_processes: How many train it now.
 
     Raises:
         RunError: There are changes that are refused.
     """
+    manifest = read_manifest(folder)
     try:
-        before = Recipe.model_validate(read_manifest(folder)["recipe"])
+        before = Recipe.model_validate(manifest["recipe"])
     except ValidationError as error:
         raise RunError(
             f"The recipe in {folder.manifest} is none that this version knows: {first_line(error)}",
             "A run is resumed by a version that knows all of its options.",
             "Install the version that it was begun with; it is in the same file.",
         ) from error
-    changes = find_changes(before, recipe)
+    changes = [
+        *find_changes(before, recipe),
+        *process_changes(manifest.get("processes", 1), num_processes),
+    ]
     require_allowed(changes, inexact=inexact)
     return changes
 
 
-def accept(folder: RunFolder, recipe: Recipe, changes: Sequence[Change], step: int) -> list[str]:
+def accept(
+    folder: RunFolder,
+    recipe: Recipe,
+    changes: Sequence[Change],
+    step: int,
+    *,
+    num_processes: int = 1,
+) -> list[str]:
     """Write changes into the run's recipe and manifest; returns lines that say them.
 
     Args:
@@ -116,11 +140,13 @@ def accept(folder: RunFolder, recipe: Recipe, changes: Sequence[Change], step: i
         recipe: What it goes on with.
         changes: What differs from the recipe so far.
         step: The update after which they hold.
+        num_processes: How many train it now.
     """
     if not changes:
         return []
     manifest = read_manifest(folder)
     manifest["recipe"] = recipe.model_dump(mode="json")
+    manifest["processes"] = num_processes
     manifest.setdefault("changes", []).extend(
         {
             "after_step": step,

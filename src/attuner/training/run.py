@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError, StoppedError
@@ -38,6 +39,7 @@ from attuner.training.folder import (
 )
 from attuner.training.hooks import TaskHooks
 from attuner.training.jobs import TASKS, InTraining
+from attuner.training.launch import joined, thread_note
 from attuner.training.loop import DivergedError, LoopState, train_loop
 from attuner.training.manifest import (
     build_manifest,
@@ -48,6 +50,7 @@ from attuner.training.manifest import (
     require_same_features,
     require_same_model,
 )
+from attuner.training.processes import Processes
 from attuner.training.result import Run as Run
 from attuner.training.resuming import (
     accept,
@@ -58,6 +61,7 @@ from attuner.training.resuming import (
 )
 from attuner.training.scorer import Scorer, Scores
 from attuner.training.seeds import train_seeds
+from attuner.training.shared_state import share_files, share_model
 from attuner.training.stopping import StopRequests, save_and_leave
 from attuner.training.store import CheckpointStore, diverged_in
 from attuner.training.tracking import tracked
@@ -69,27 +73,41 @@ if TYPE_CHECKING:
 def train(recipe: Recipe, *, listeners: Sequence[Listener] = ()) -> Run:
     """Tune a model by a recipe, score it before and after, and write a run folder.
 
+    Started as several processes, all do it together; what the main process was given counts.
+
     Args:
         recipe: What to do.
-        listeners: Functions that are told each event; they see all and steer nothing.
+        listeners: Functions that are told each event, by the main process; they see all and steer
+            nothing.
 
     Raises:
         UserError: The data, the model or the run folder cannot be used; see `errors`.
         StoppedError: It was asked to stop, and has saved.
     """
+    with joined(recipe.training.device) as processes:
+        return _train(recipe, processes, listeners)
+
+
+def _train(recipe: Recipe, processes: Processes, listeners: Sequence[Listener]) -> Run:
     from attuner.recipe_loading import dump_recipe
 
+    recipe = processes.once(lambda: recipe)
+    listeners = listeners if processes.is_main else ()
     parent = Path(recipe.output.folder)
     made = [place for place in (parent, *parent.parents) if not place.exists()]
-    folder = create_run_folder(recipe.output.folder, recipe.output.name)
+    folder = processes.once(lambda: create_run_folder(recipe.output.folder, recipe.output.name))
     try:
-        with running(folder) as requests, tracked(recipe, folder, listeners) as told:
-            write_text(folder.recipe, dump_recipe(recipe))
+        with (
+            running(folder, processes) as requests,
+            tracked(recipe, folder, listeners, processes) as told,
+        ):
+            processes.once(lambda: write_text(folder.recipe, dump_recipe(recipe)))
             if recipe.training.seeds > 1:
-                return _train_seeds(recipe, folder, told)
-            return _Running(recipe, folder, told, requests).run(resumes=False)
+                return _train_seeds(recipe, folder, processes, told)
+            return _Running(recipe, folder, processes, told, requests).run(resumes=False)
     except BaseException:
-        remove_unless_resumable(folder, made)
+        if processes.is_main:
+            remove_unless_resumable(folder, made)
         raise
 
 
@@ -106,36 +124,38 @@ def resume(
         path: The run folder.
         recipe: What to go on with, if it is not to be the run's own; see `changes`.
         inexact: Take changes after which the result is of neither recipe.
-        listeners: Functions that are told each event.
+        listeners: Functions that are told each event, by the main process.
 
     Raises:
         RunError: It is no run folder, another process trains it, none of its checkpoints is whole,
             its data or model have changed, or its recipe in a way that is not allowed.
         StoppedError: It was asked to stop, and has saved.
     """
-    from attuner.recipe_loading import dump_recipe
-    from attuner.training.data import data_files, hub_data
-
     folder = RunFolder(Path(path))
-    wanted = recipe_of(folder, recipe)
-    with running(folder) as requests, tracked(wanted, folder, listeners) as told:
+    with joined("auto" if recipe is None else recipe.training.device) as processes:
+        return _resume(folder, recipe, processes, listeners, inexact=inexact)
+
+
+def _resume(
+    folder: RunFolder,
+    recipe: Recipe | None,
+    processes: Processes,
+    listeners: Sequence[Listener],
+    *,
+    inexact: bool,
+) -> Run:
+    folder, wanted = processes.once(lambda: (folder, recipe_of(folder, recipe)))
+    listeners = listeners if processes.is_main else ()
+    with (
+        running(folder, processes) as requests,
+        tracked(wanted, folder, listeners, processes) as told,
+    ):
         if wanted.training.seeds > 1:
-            _require_same_recipe(folder, wanted)
-            for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
-                own = RunFolder(manifest.parent)
-                require_same_data(own, lambda: data_files(wanted), hub_data(wanted))
-            return _train_seeds(wanted, folder, told)
-        job = _Running(wanted, folder, told, requests)
-        if not folder.has_checkpoint:
-            require_restartable(folder)
-            folder.clear()
-            write_text(folder.recipe, dump_recipe(wanted))
-            job.emit(Noted(f"{folder.path} has no checkpoint yet: the run starts anew."))
-            return job.run(resumes=False)
-        folder.remove_leftovers()
-        job.changes = allowed_changes(folder, wanted, inexact=inexact)
-        require_same_data(folder, lambda: data_files(wanted), hub_data(wanted))
-        return job.run(resumes=True)
+            processes.once(lambda: _require_same_seeds(folder, wanted))
+            return _train_seeds(wanted, folder, processes, told)
+        job = _Running(wanted, folder, processes, told, requests)
+        resumes, job.changes = processes.once(lambda: job.make_ready(inexact=inexact))
+        return job.run(resumes=resumes)
 
 
 def begin_or_resume(
@@ -151,20 +171,26 @@ def begin_or_resume(
     Raises:
         UserError: See `train` and `resume`.
     """
-    folder = Path(recipe.output.folder) / recipe.output.name
-    if not folder.exists():
-        return train(recipe, listeners=listeners)
-    return resume(folder, recipe, inexact=inexact, listeners=listeners)
+    folder = RunFolder(Path(recipe.output.folder) / recipe.output.name)
+    with joined(recipe.training.device) as processes:
+        if not processes.once(folder.path.exists):
+            return _train(recipe, processes, listeners)
+        return _resume(folder, recipe, processes, listeners, inexact=inexact)
 
 
-def _train_seeds(recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener]) -> Run:
+def _train_seeds(
+    recipe: Recipe, folder: RunFolder, processes: Processes, listeners: Sequence[Listener]
+) -> Run:
     try:
         return train_seeds(
             recipe,
             folder,
             listeners,
-            train=lambda one, told: train(one, listeners=told),
-            resume=lambda path, told: resume(path, listeners=told),
+            train=lambda one, told: _train(one, processes, told),
+            resume=lambda path, told: _resume(
+                RunFolder(path), None, processes, told, inexact=False
+            ),
+            processes=processes,
         )
     except StoppedError as error:  # which names the seed's own folder
         happened = str(error).splitlines()[0]
@@ -172,12 +198,14 @@ def _train_seeds(recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener
         raise StoppedError(f"{happened}\n{go_on}", error.exit_code) from error
 
 
-def _require_same_recipe(folder: RunFolder, recipe: Recipe) -> None:
+def _require_same_seeds(folder: RunFolder, recipe: Recipe) -> None:
     """Refuse to go on with several seeds by another recipe: those that are over are of the first.
 
     Raises:
-        RunError: The recipes differ.
+        RunError: The recipes differ, or the data.
     """
+    from attuner.training.data import data_files, hub_data
+
     changes = find_changes(recipe_of(folder, None), recipe)
     if changes:
         raise RunError(
@@ -186,6 +214,9 @@ def _require_same_recipe(folder: RunFolder, recipe: Recipe) -> None:
             "All seeds of a run have one recipe.",
             "Resume it without changes, or start a new run: output.name=...",
         )
+    for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
+        own = RunFolder(manifest.parent)
+        require_same_data(own, lambda: data_files(recipe), hub_data(recipe))
 
 
 # What belongs into `metrics.jsonl`.
@@ -199,18 +230,22 @@ class _Running:
         self,
         recipe: Recipe,
         folder: RunFolder,
+        processes: Processes,
         listeners: Sequence[Listener],
         requests: StopRequests,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
+        self.processes = processes
         self.listeners = listeners
         self.requests = requests
         self.changes: Sequence[Change] = ()
         self.job = TASKS[recipe.task.name](recipe, self.emit)
 
     def emit(self, event: Event) -> None:
-        """Tell the listeners, and keep what `metrics.jsonl` is for."""
+        """Tell the listeners, and keep what `metrics.jsonl` is for: on the main process."""
+        if not self.processes.is_main:
+            return
         if isinstance(event, _KEPT) and not self._is_known(event):
             self.folder.append(event)
         for listener in self.listeners:
@@ -223,26 +258,53 @@ class _Running:
         has_begun = isinstance(event, DataPrepared) and self.folder.has_checkpoint
         return has_begun or (isinstance(event, Planned) and event.first_step > 0)
 
+    def make_ready(self, *, inexact: bool) -> tuple[bool, Sequence[Change]]:
+        """Make a run folder ready to go on: whether it resumes, and what has changed by then.
+
+        Raises:
+            RunError: It cannot go on, or not with these changes.
+        """
+        from attuner.recipe_loading import dump_recipe
+        from attuner.training.data import data_files, hub_data
+
+        folder, recipe = self.folder, self.recipe
+        if not folder.has_checkpoint:
+            require_restartable(folder)
+            folder.clear()
+            write_text(folder.recipe, dump_recipe(recipe))
+            self.emit(Noted(f"{folder.path} has no checkpoint yet: the run starts anew."))
+            return False, ()
+        folder.remove_leftovers()
+        changes = allowed_changes(
+            folder, recipe, inexact=inexact, num_processes=self.processes.count
+        )
+        require_same_data(folder, lambda: data_files(recipe), hub_data(recipe))
+        return True, changes
+
     def run(self, *, resumes: bool) -> Run:
-        began = time.perf_counter()
-        setup.set_seeds(self.recipe.training.seed)
-        self.job.find_model(self.folder.vocabulary if resumes else None)
+        """From the data to the delivered model; all processes return the same."""
+        if self.processes.is_main:
+            return self._run(self.folder.vocabulary, resumes)
+        with TemporaryDirectory(prefix="attuner-") as name:
+            return self._run(Path(name) / "vocabulary", resumes)
+
+    def _run(self, vocabulary: Path, resumes: bool) -> Run:
+        began, once = time.perf_counter(), self.processes.once
+        setup.set_seeds(self.recipe.training.seed, self.processes)
         if resumes:
-            require_same_model(self.folder, self.job.model_folder)
+            share_files(self.processes, vocabulary)
+        self.job.find_model(vocabulary if resumes else None)
+        if resumes:
+            once(lambda: require_same_model(self.folder, self.job.model_folder))
         self.emit(self.job.read())
-        self.job.learn_vocabulary(self.folder.vocabulary)
+        self._learn_vocabulary(vocabulary)
         self._load()
         if not resumes:
-            self.job.check_model(self.raw_model)
+            once(lambda: self.job.check_model(self.raw_model))
         self._build()
         manifest = self._manifest()
-        if resumes:
-            require_same_features(self.folder, manifest["features"])
-            for change in machine_changes(self.folder, manifest):
-                self.emit(Noted(f"Not bit for bit as it began: {change}."))
-        else:
-            write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
-            require_space(self.folder.path, self._needed_bytes())
+        self.processes.require_same("The examples, in tokens,", manifest["features"])
+        once(lambda: self._keep_manifest(manifest, resumes))
         with self.hooks:
             self.scorer.before()
             state = self._loop(resumes)
@@ -251,16 +313,45 @@ class _Running:
                 self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
             )
             self.scorer.after(state.step, epoch)
-        return self._deliver(time.perf_counter() - began)
+        return once(lambda: self._deliver(time.perf_counter() - began))
+
+    def _learn_vocabulary(self, folder: Path) -> None:
+        """Learned once, where the recipe wants that, it is that of all processes."""
+        if self.processes.is_main:
+            self.job.learn_vocabulary(folder)
+        share_files(self.processes, folder)
+        if not self.processes.is_main:
+            if folder.is_dir():
+                self.job.find_model(folder)
+            self.job.learn_vocabulary(folder)
+
+    def _keep_manifest(self, manifest: dict[str, Any], resumes: bool) -> None:
+        """Write it, or compare it with that of the run's beginning."""
+        if resumes:
+            require_same_features(self.folder, manifest["features"])
+            for change in machine_changes(self.folder, manifest):
+                self.emit(Noted(f"Not bit for bit as it began: {change}."))
+        else:
+            write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
+            require_space(self.folder.path, self._needed_bytes())
 
     def _load(self) -> None:
         """Features, device, and the checkpoint as it is."""
-        self.job.encode()
+        import torch
+
+        if self.processes.is_main:  # the others find the token ids in the cache
+            self.job.encode()
+        self.processes.wait()
+        if not self.processes.is_main:
+            self.job.encode()
         model = self.job.load_model()
         family = str(model.config.model_type)  # type: ignore[union-attr]
         self.device = setup.build_device(self.recipe, self.emit, model_type=family)
         self.accelerator = self.device.accelerator
         self.raw_model = model.to(self.accelerator.device)
+        share_model(self.processes, self.raw_model)
+        if note := thread_note(self.processes, torch.get_num_threads()):
+            self.emit(Noted(note))
 
     def _build(self) -> None:
         """What is trained of the model, plan, optimizer, scorer."""
@@ -271,7 +362,9 @@ class _Running:
             self.emit(Noted(note))
         self.task = job.build_task(self.raw_model)
         self.hooks = TaskHooks(self.task, self.raw_model)
-        self.plan = setup.build_plan(self.recipe, job.features, is_packed=self.task.is_packed)
+        self.plan = setup.build_plan(
+            self.recipe, job.features, is_packed=self.task.is_packed, processes=self.processes
+        )
         optimizer = build_optimizer(
             self.raw_model,
             learning_rate=options.learning_rate,
@@ -290,6 +383,7 @@ class _Running:
             keep=options.keep_checkpoints,
             manifest=self.folder.manifest,
             emit=self.emit,
+            processes=self.processes,
         )
         trained = InTraining(
             self.model,
@@ -298,12 +392,14 @@ class _Running:
             self.hooks,
             device=self.accelerator.device,
             computing=optimizer.computing if device.computes_in else self.accelerator.autocast,
+            processes=self.processes,
         )
         self.scorer = Scorer(
             job.build_judge(trained, self.folder),
             job.parts,
             job.predictions_file(self.folder),
             self.emit,
+            self.processes,
         )
 
     def _manifest(self) -> dict[str, Any]:
@@ -321,6 +417,7 @@ class _Running:
             precision=self.device.precision,
             kernels=describe(self.accelerator.device.type),
             num_threads=torch.get_num_threads(),
+            num_processes=self.processes.count,
             recipe=self.recipe.model_dump(mode="json"),
             features={
                 name: features_fingerprint(value) for name, value in self.job.all_features().items()
@@ -339,9 +436,7 @@ class _Running:
         state = LoopState()
         if resumes:
             state = self.store.load_last()
-            self.folder.keep_events_until(state.step)
-            for line in accept(self.folder, self.recipe, self.changes, state.step):
-                self.emit(Noted(line))
+            self.processes.once(lambda: self._go_on_after(state.step))
         num_steps = options.max_steps or self.plan.num_updates(options.epochs)
         for note in setup.warmup_note(self.recipe, num_steps):
             self.emit(Noted(note))
@@ -356,11 +451,12 @@ class _Running:
                 accumulation=options.accumulation,
                 num_parameters=setup.num_parameters(self.raw_model),
                 num_trained=setup.num_parameters(self.raw_model, trained_only=True),
-                device=str(self.accelerator.device),
+                device=self.accelerator.device.type,
                 precision=self.device.precision,
                 kernels=describe(self.accelerator.device.type),
                 batches=self.task.batches,
                 first_step=state.step,
+                num_processes=self.processes.count,
             )
         )
         events = train_loop(
@@ -378,7 +474,8 @@ class _Running:
             ema=self.ema,
             state=state,
             name=self.job.addresses,
-            should_stop=lambda: self.requests.is_asked,
+            should_stop=lambda: self.requests.is_agreed(self.processes),
+            processes=self.processes,
         )
         with self.requests.deferred():
             try:
@@ -386,12 +483,21 @@ class _Running:
                     self.emit(event)
             except DivergedError as error:
                 raise diverged_in(self.folder, self.store.last, error) from error
-        if self.requests.is_asked:
+        if self.requests.is_agreed(self.processes):
             save_and_leave(self.requests, self.store, state, self.folder)
         return state
 
+    def _go_on_after(self, step: int) -> None:
+        self.folder.keep_events_until(step)
+        num_processes = self.processes.count
+        for line in accept(
+            self.folder, self.recipe, self.changes, step, num_processes=num_processes
+        ):
+            self.emit(Noted(line))
+
     def _save(self, state: LoopState, is_best: bool) -> Path:
-        self.folder.sync_events()  # a checkpoint must not be ahead of them
+        if self.processes.is_main:
+            self.folder.sync_events()  # a checkpoint must not be ahead of them
         return self.store.save(state)
 
     def _validate(self) -> Scores:

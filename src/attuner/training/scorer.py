@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from attuner.training.events import Evaluated, Event, Intervals
 from attuner.training.folder import write_lines
+from attuner.training.processes import Processes
 
 Scores = tuple[Mapping[str, float], Mapping[str, str]]
 
@@ -61,15 +62,22 @@ class Scorer:
         parts: The names of those that there are.
         predictions: The file that the final part's predictions are kept in.
         emit: Is told of results.
+        processes: Who scores; the main one keeps the predictions.
     """
 
     def __init__(
-        self, judge: Judge, parts: Sequence[str], predictions: Path, emit: Callable[[Event], None]
+        self,
+        judge: Judge,
+        parts: Sequence[str],
+        predictions: Path,
+        emit: Callable[[Event], None],
+        processes: Processes,
     ) -> None:
         self._judge = judge
         self._parts = parts
         self._predictions = predictions
         self._emit = emit
+        self._processes = processes
 
     @property
     def final(self) -> str:
@@ -78,7 +86,7 @@ class Scorer:
 
     def before(self) -> None:
         """Score the untuned model on all parts, and keep its predictions of the final one."""
-        if self._predictions.is_file():  # a resumed run knows them
+        if self._processes.once(self._predictions.is_file):  # a resumed run knows them
             return
         predictions: Sequence[Any] = ()
         for name in self._parts:
@@ -86,7 +94,7 @@ class Scorer:
             self._emit_scores("before", name, 0, 0.0, found)
             if name == self.final:
                 predictions = found.predictions
-        if predictions:
+        if predictions and self._processes.is_main:
             write_lines(self._predictions, self._judge.rows(self.final, predictions, None))
 
     def now(self, name: str) -> Scores:
@@ -101,6 +109,11 @@ class Scorer:
             return
         found = self._score(self.final, in_full=True)
         self._emit_scores("after", self.final, step, epoch, found)
+        if self._processes.is_main:
+            self._compare(found)
+
+    def _compare(self, found: Scored) -> None:
+        """Keep the predictions, and show what changed."""
         lines = self._predictions.read_text(encoding="utf-8").splitlines()
         untuned = [json.loads(line)["before"] for line in lines]
         write_lines(self._predictions, self._judge.rows(self.final, untuned, found.predictions))
@@ -118,4 +131,6 @@ class Scorer:
         import torch
 
         with torch.random.fork_rng(enabled=True):
-            return self._judge.score(name, in_full=in_full)
+            found = self._judge.score(name, in_full=in_full)
+        # What follows from scores, such as whether training goes on, is the same on all processes.
+        return replace(found, scores=self._processes.once(lambda: found.scores))

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from attuner.data.features import SequencePairs
+from attuner.data.features import Ints, SequencePairs
 from attuner.data.units import Example
 from attuner.inference.conversion import CONVERTIBLE
 from attuner.inference.engine import Engine
+from attuner.inference.sharing import ALONE, Sharing, shared
 
 if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
@@ -63,6 +64,7 @@ def token_loss(
     *,
     batch_examples: int = 64,
     computing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    sharing: Sharing = ALONE,
 ) -> float:
     """Mean cross-entropy over all real target tokens, in nats; every row counts once.
 
@@ -73,17 +75,24 @@ def token_loss(
         device: Where the model is.
         batch_examples: Rows in one forward; they are sorted by length, the result is the same.
         computing: Makes the block that a forward runs in: the precision of the matrix products.
+        sharing: Processes that share the batches; each gets the whole.
     """
+
+    def losses(batches: Sequence[Ints]) -> list[float]:
+        found = []
+        for rows in batches:
+            batch = task.collate(features, rows, device)
+            with computing():
+                found.append(float(task.loss(model, batch)))
+        return found
+
     was_training = model.training
     model.eval()
     order = np.argsort(features.target.lengths, kind="stable")
-    total = 0.0
+    batches = [order[at : at + batch_examples] for at in range(0, len(order), batch_examples)]
     try:
         with torch.no_grad():
-            for start in range(0, len(order), batch_examples):
-                batch = task.collate(features, order[start : start + batch_examples], device)
-                with computing():
-                    total += float(task.loss(model, batch))
+            total = sum(shared(batches, losses, sharing))
     finally:
         model.train(was_training)
     return total / max(1, int(features.target.lengths.sum()))
@@ -128,6 +137,7 @@ def generated_scores(
     options: GenerationOptions,
     *,
     progress: Progress | None = None,
+    sharing: Sharing = ALONE,
 ) -> Evaluation:
     """Translate the examples as a user would see it, and score the translations.
 
@@ -137,6 +147,7 @@ def generated_scores(
         examples: Whole entries.
         options: How to generate.
         progress: Called with examples done and in all.
+        sharing: Processes that share the generating.
     """
     from attuner.evaluation.evaluate import evaluate
 
@@ -147,6 +158,7 @@ def generated_scores(
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
         progress=progress,
+        sharing=sharing,
     )
 
 

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from attuner.training.events import Delivered, Event, Listener, Noted, SeedsCompared, Spread
 from attuner.training.folder import RunFolder, new_folder, write_lines
 from attuner.training.loop import is_better
+from attuner.training.processes import ALONE, Processes
 from attuner.training.result import Run
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def train_seeds(
     *,
     train: TrainOne,
     resume: ResumeOne,
+    processes: Processes = ALONE,
 ) -> Run:
     """Train each seed that is not done yet, and deliver the best by validation.
 
@@ -43,25 +46,31 @@ def train_seeds(
         listeners: Functions that are told each event.
         train: Does a run with one seed.
         resume: Goes on with one.
+        processes: Who trains; the main one keeps what is scored.
 
     Returns:
         The delivered seed's run, with the spreads of all.
     """
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)  # each seed has its own
+    once = processes.once
+    once(lambda: shutil.rmtree(folder.checkpoints, ignore_errors=True))  # each seed has its own
     first = recipe.training.seed
     seeds = tuple(range(first, first + recipe.training.seeds))
     runs: dict[int, Run] = {}
     for place, seed in enumerate(seeds, start=1):
-        done = _done(folder, seed)
+        done = once(partial(_done, folder, seed))
         if done is None:
             _tell(listeners, Noted(f"Seed {seed}, {place} of {len(seeds)}:"))
-            done = _run_one(recipe, folder, seed, _without_delivery(listeners), train, resume)
-            _keep(folder, seed, done)
+            own = RunFolder(folder.path / f"seed-{seed}")
+            told = _without_delivery(listeners)
+            if once(partial(_is_begun, own)):
+                done = resume(own.path, told)
+            else:
+                done = train(_recipe_of(recipe, own, seed), told)
+            once(partial(_keep, folder, seed, done))
         runs[seed] = done
     metric = recipe.best_metric
     best = _best_seed(runs, metric)
-    with new_folder(folder.model) as partial:
-        shutil.copytree(runs[best].model_folder, partial, dirs_exist_ok=True)
+    once(lambda: _deliver(runs[best].model_folder, folder.model))
     compared = SeedsCompared(seeds, _spreads(list(runs.values()), metric), metric, best)
     _tell(listeners, compared)
     run = replace(
@@ -81,30 +90,28 @@ def train_seeds(
     return run
 
 
-def _run_one(
-    recipe: Recipe,
-    folder: RunFolder,
-    seed: int,
-    listeners: Sequence[Listener],
-    train: TrainOne,
-    resume: ResumeOne,
-) -> Run:
-    """Train a seed, or go on with it where it has a checkpoint."""
-    own = RunFolder(folder.path / f"seed-{seed}")
+def _is_begun(own: RunFolder) -> bool:
+    """Whether a seed's run has a checkpoint to go on from; what else there is of it is removed."""
     if own.has_checkpoint:
-        return resume(own.path, listeners)
+        return True
     shutil.rmtree(own.path, ignore_errors=True)
-    return train(
-        recipe.model_copy(
-            update={
-                "training": recipe.training.model_copy(update={"seed": seed, "seeds": 1}),
-                "output": recipe.output.model_copy(
-                    update={"folder": str(folder.path), "name": own.path.name}
-                ),
-            }
-        ),
-        listeners,
+    return False
+
+
+def _recipe_of(recipe: Recipe, own: RunFolder, seed: int) -> Recipe:
+    """The recipe of one seed's run."""
+    place = {"folder": str(own.path.parent), "name": own.path.name}
+    return recipe.model_copy(
+        update={
+            "training": recipe.training.model_copy(update={"seed": seed, "seeds": 1}),
+            "output": recipe.output.model_copy(update=place),
+        }
     )
+
+
+def _deliver(model_folder: Path, destination: Path) -> None:
+    with new_folder(destination) as folder:
+        shutil.copytree(model_folder, folder, dirs_exist_ok=True)
 
 
 def _without_delivery(listeners: Sequence[Listener]) -> list[Listener]:

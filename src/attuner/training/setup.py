@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.errors import ModelError, RunError
+from attuner.errors import ModelError
 from attuner.inference.settings import read_settings
 from attuner.models.adapter_folder import base_folder, is_adapter
 from attuner.models.codec import TextCodec
@@ -20,6 +19,7 @@ from attuner.models.usage import load_codec_between, set_languages
 from attuner.training.events import Event, Noted
 from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
+from attuner.training.processes import ALONE, Processes
 from attuner.training.scoring import GenerationOptions
 from attuner.training.targets import require_told_apart
 
@@ -243,21 +243,11 @@ def build_device(recipe: Recipe, emit: Emit, *, model_type: str) -> Device:
         recipe: The recipe.
         emit: Is told where it is another precision than the one asked for.
         model_type: The model's family, of which some overflow in fp16.
-
-    Raises:
-        RunError: Started as several processes, which this version does not train with.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if num_processes > 1:
-        raise RunError(
-            f"Started as one of {num_processes} processes.",
-            "This version trains with one process; several would overwrite one another's run.",
-            "Start it without torchrun or accelerate launch.",
-        )
     has_gpu = torch.accelerator.is_available() and recipe.training.device == "auto"
     device = torch.device("cuda" if has_gpu and torch.cuda.is_available() else "cpu")
     precision, note = resolve_precision(recipe.training.precision, device, model_type)
@@ -280,17 +270,20 @@ def prepare(
 
     With mixed precision accelerate would patch `forward`, so that whoever generates from the
     bare model had rounded numbers, too. The loop and the token loss enter `autocast` themselves.
+    Nor is the model wrapped where there are several processes: see `gradient_sum`.
     """
     mixed, accelerator.native_amp = accelerator.native_amp, False
     try:
-        prepared: tuple[nn.Module, AcceleratedOptimizer] = accelerator.prepare(model, optimizer)
+        prepared: nn.Module = accelerator.prepare_model(model, evaluation_mode=True)
     finally:
         accelerator.native_amp = mixed
-    return prepared
+    return prepared, accelerator.prepare_optimizer(optimizer)
 
 
-def build_plan(recipe: Recipe, features: Features, *, is_packed: bool) -> BatchPlan:
-    """The order of updates that the recipe asks for."""
+def build_plan(
+    recipe: Recipe, features: Features, *, is_packed: bool, processes: Processes = ALONE
+) -> BatchPlan:
+    """The order of updates that the recipe asks for; each process has its share of each."""
     from attuner.data.batching import BatchPlan
 
     options = recipe.training
@@ -307,6 +300,8 @@ def build_plan(recipe: Recipe, features: Features, *, is_packed: bool) -> BatchP
         accumulation=options.accumulation,
         max_padded_tokens=None if is_packed or options.fixed_shapes else MAX_PADDED_TOKENS,
         seed=options.seed,
+        rank=processes.rank,
+        num_processes=processes.count,
     )
 
 
@@ -412,14 +407,18 @@ def generation_options(recipe: Recipe) -> GenerationOptions:
     )
 
 
-def set_seeds(seed: int) -> None:
-    """Seed torch (dropout) and Python; the batch plan has its seed of its own."""
+def set_seeds(seed: int, processes: Processes = ALONE) -> None:
+    """Seed torch (dropout) and Python, each process otherwise.
+
+    The batch plan has its seed of its own.
+    """
     import random
 
     import torch
 
-    random.seed(seed)
-    torch.manual_seed(seed)
+    own = seed + processes.rank * 2**32
+    random.seed(own)
+    torch.manual_seed(own)
 
 
 def num_parameters(model: Any, *, trained_only: bool = False) -> int:

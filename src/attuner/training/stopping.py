@@ -10,10 +10,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from attuner.errors import StoppedError
+from attuner.training.launch import announced
 
 if TYPE_CHECKING:
     from attuner.training.folder import RunFolder
     from attuner.training.loop import LoopState
+    from attuner.training.processes import Processes
     from attuner.training.store import CheckpointStore
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -31,6 +33,12 @@ class StopRequests:
     def is_asked(self) -> bool:
         """Whether the run is to stop."""
         return self._signal is not None
+
+    def is_agreed(self, processes: Processes) -> bool:
+        """Whether any process of the run is to stop; then all are. Called by all at once."""
+        number = processes.largest(self._signal or 0)
+        self._signal = self._signal or number or None
+        return self.is_asked
 
     @property
     def exit_code(self) -> int:
@@ -109,7 +117,7 @@ def save_and_leave(
         StoppedError: Always.
     """
     if state.step and not store.has(state.step):
-        store.save(state, is_stop=True)
+        store.save(state, is_stop=True)  # on all processes at once: none leaves before it is done
     raise StoppedError(
         f"Stopped by {requests.name} after step {state.step:,}.\n{_how_to_go_on(folder)}",
         requests.exit_code,
@@ -118,5 +126,6 @@ def save_and_leave(
 
 def _how_to_go_on(folder: RunFolder) -> str:
     if folder.has_checkpoint:
-        return f"Go on with: attuner train --resume {folder.path}"
+        as_before = ", started as several processes again" if announced() > 1 else ""
+        return f"Go on with: attuner train --resume {folder.path}{as_before}"
     return "No checkpoint was written yet: start the run again."

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from attuner.errors import RunError
-from attuner.training.averaging import Ema, put_in
-from attuner.training.checkpoint import EMA, MODEL, load_checkpoint, read_weights, save_checkpoint
+from attuner.training.averaging import Ema, put_in, trained_weights
+from attuner.training.checkpoint import (
+    EMA,
+    MODEL,
+    load_checkpoint,
+    read_random_states,
+    read_weights,
+    save_checkpoint,
+)
 from attuner.training.checkpoint_folder import (
     checkpoint_name,
     checkpoints,
@@ -21,9 +30,11 @@ from attuner.training.checkpoint_folder import (
 from attuner.training.events import Event, Noted
 from attuner.training.folder import RunFolder
 from attuner.training.loop import DivergedError, LoopState
+from attuner.training.processes import ALONE, Processes
+from attuner.training.random_states import RandomStates, put_back, random_states
+from attuner.training.shared_state import share_training_state
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -43,6 +54,8 @@ def diverged_in(folder: RunFolder, last: Path | None, error: DivergedError) -> R
 class CheckpointStore:
     """Saves what is trained, and puts it back.
 
+    Of several processes the main one writes and reads; all call each method at once.
+
     Args:
         folder: The run's `checkpoints`.
         model: The bare model.
@@ -52,6 +65,7 @@ class CheckpointStore:
         keep: How many of the latest to keep; the best is always kept.
         manifest: The run's manifest, of which each checkpoint has a copy.
         emit: Is told of choices.
+        processes: Who trains.
     """
 
     def __init__(
@@ -65,6 +79,7 @@ class CheckpointStore:
         keep: int,
         manifest: Path,
         emit: Callable[[Event], None],
+        processes: Processes = ALONE,
     ) -> None:
         self._folder = folder
         self._model = model
@@ -74,6 +89,7 @@ class CheckpointStore:
         self._keep = keep
         self._manifest = manifest
         self._emit = emit
+        self._processes = processes
 
     def save(self, state: LoopState, *, is_stop: bool = False) -> Path:
         """Write a checkpoint, then delete those that are no longer needed.
@@ -82,6 +98,10 @@ class CheckpointStore:
             state: Where the loop stands.
             is_stop: No checkpoint is due, but the run was asked to stop.
         """
+        randoms = self._processes.gathered(random_states())
+        return self._processes.once(lambda: self._save(state, randoms, is_stop))
+
+    def _save(self, state: LoopState, randoms: Sequence[RandomStates], is_stop: bool) -> Path:
         saved = save_checkpoint(
             self._folder,
             self._model,
@@ -91,6 +111,7 @@ class CheckpointStore:
             ema=self._ema,
             manifest=self._manifest,
             is_stop=is_stop,
+            randoms=randoms,
         )
         prune(self._folder, self._keep, state.best_step)
         remove_remains(self._folder)
@@ -103,7 +124,9 @@ class CheckpointStore:
 
     def has(self, step: int) -> bool:
         """Whether there is a checkpoint of this step."""
-        return any(step_of(path) == step for path in checkpoints(self._folder))
+        return self._processes.once(
+            lambda: any(step_of(path) == step for path in checkpoints(self._folder))
+        )
 
     def load_last(self) -> LoopState:
         """Go on from the latest checkpoint that is whole; others are named and set aside.
@@ -111,6 +134,14 @@ class CheckpointStore:
         Raises:
             RunError: None is.
         """
+        state, randoms = self._processes.once(self._load_last)
+        share_training_state(self._processes, self._model, self._optimizer, self._scaler, self._ema)
+        rank = self._processes.rank
+        if 0 < rank < len(randoms):
+            put_back(randoms[rank])
+        return state
+
+    def _load_last(self) -> tuple[LoopState, Sequence[RandomStates]]:
         for path in half_written(self._folder):
             self._emit(Noted(f"{path} is half written: it is passed over."))
         faults: dict[Path, str] = {}
@@ -128,7 +159,7 @@ class CheckpointStore:
             self._emit(Noted(f"Going on from {path}."))
             self._forget_lost_best(state)
             prune(self._folder, self._keep, state.best_step)  # a killed run may have had no time to
-            return state
+            return state, read_random_states(path)
         run_folder = self._folder.parent
         raise RunError(
             "\n".join(f"{fault}." for fault in faults.values()),
@@ -142,6 +173,10 @@ class CheckpointStore:
 
         With a running mean, it is the mean that was the best.
         """
+        self._processes.once(lambda: self._load_best(state))
+        self._processes.share(trained_weights(self._model).values())
+
+    def _load_best(self, state: LoopState) -> None:
         best = None
         if state.best_step is not None and state.best_step != state.step:
             file = MODEL if self._ema is None else EMA
@@ -162,6 +197,12 @@ class CheckpointStore:
 
         Damaged checkpoints are named and left out.
         """
+        mean = {name: torch.zeros_like(w) for name, w in trained_weights(self._model).items()}
+        steps = self._processes.once(lambda: self._put_mean_of_last(num, mean))
+        self._processes.share(mean.values())
+        return mean, steps
+
+    def _put_mean_of_last(self, num: int, mean: Mapping[str, Tensor]) -> list[int]:
         total: dict[str, Tensor] = {}
         steps: list[int] = []
         for path in checkpoints(self._folder, with_stopped=False)[-num:]:
@@ -172,7 +213,10 @@ class CheckpointStore:
                 continue
             steps.append(step_of(path))
             total = {name: w + total.get(name, 0.0) for name, w in weights.items()}
-        return {name: tensor / len(steps) for name, tensor in total.items()}, steps
+        if steps:
+            for name, tensor in mean.items():
+                tensor.copy_(total[name] / len(steps))
+        return steps
 
     def _forget_lost_best(self, state: LoopState) -> None:
         """An older checkpoint may hold a best that a later best had replaced."""

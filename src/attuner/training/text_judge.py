@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attuner.data.splitting import normalised
 from attuner.training.events import Compared, Comparison, Event, Progressed
 from attuner.training.hooks import TaskHooks
+from attuner.training.processes import Processes
 from attuner.training.scorer import Scored
 from attuner.training.scoring import (
     GenerationOptions,
@@ -42,6 +43,7 @@ class TextJudge:
         device: Where the model is.
         computing: Makes the block that a forward of the token loss runs in.
         batch_examples: Rows in one forward of the token loss.
+        processes: Who shares the work.
         emit: Is told of progress.
     """
 
@@ -58,6 +60,7 @@ class TextJudge:
         device: torch.device,
         computing: Callable[[], AbstractContextManager[None]],
         batch_examples: int,
+        processes: Processes,
         emit: Callable[[Event], None],
     ) -> None:
         self._model = model
@@ -70,6 +73,7 @@ class TextJudge:
         self._device = device
         self._computing = computing
         self._batch_examples = batch_examples
+        self._processes = processes
         self._emit = emit
 
     def score(self, part: str, *, in_full: bool) -> Scored:
@@ -81,6 +85,7 @@ class TextJudge:
             self._device,
             batch_examples=self._batch_examples,
             computing=self._computing,
+            sharing=self._processes,
         )
         with self._hooks.taken_out():
             found = generated_scores(
@@ -89,6 +94,7 @@ class TextJudge:
                 self._parts[part].examples,
                 self._options,
                 progress=lambda done, total: self._emit(Progressed(f"scoring {part}", done, total)),
+                sharing=self._processes,
             )
         signatures = {**found.signatures, "engine": found.engine}
         return Scored(with_loss(found.scores, loss), signatures, found.predictions)

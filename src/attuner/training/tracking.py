@@ -31,6 +31,7 @@ from attuner.training.events import (
     Stepped,
 )
 from attuner.training.folder import RunFolder, write_text
+from attuner.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -44,18 +45,18 @@ _NAMES = {"tensorboard": "TensorBoard", "trackio": "trackio", "wandb": "Weights 
 
 @contextmanager
 def tracked(
-    recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener]
+    recipe: Recipe, folder: RunFolder, listeners: Sequence[Listener], processes: Processes = ALONE
 ) -> Iterator[Sequence[Listener]]:
     """The listeners, inside the block with one more that tells the recipe's trackers.
 
-    Of several processes only the first one tells; of several seeds each run tells for itself.
+    Of several processes only the main one tells; of several seeds each run tells for itself.
 
     Raises:
         MissingExtraError: A tracker is not installed.
     """
     trackers = recipe.output.trackers
     require_trackers(trackers)
-    if not trackers or recipe.training.seeds > 1 or os.environ.get("RANK", "0") != "0":
+    if not trackers or recipe.training.seeds > 1 or not processes.is_main:
         yield listeners
         return
 

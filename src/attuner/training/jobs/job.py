@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attuner.training.events import DataPrepared, Event
 from attuner.training.folder import RunFolder
 from attuner.training.hooks import TaskHooks
+from attuner.training.processes import Processes
 from attuner.training.scorer import Judge
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class InTraining:
         hooks: The task's, in the bare model.
         device: Where it is.
         computing: Makes the block that a forward runs in: the precision of the matrix products.
+        processes: Who trains and scores it.
     """
 
     model: nn.Module
@@ -43,6 +45,7 @@ class InTraining:
     hooks: TaskHooks
     device: torch.device
     computing: Callable[[], AbstractContextManager[None]]
+    processes: Processes
 
 
 class Job(Protocol):

@@ -170,6 +170,7 @@ class TextJob:
             device=trained.device,
             computing=trained.computing,
             batch_examples=self.recipe.generation.batch_examples,
+            processes=trained.processes,
             emit=self.emit,
         )
 
