@@ -23,7 +23,10 @@ from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
 
-COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
+COMMANDS = [
+    "demo", "recipes", "check", "train", "evaluate", "translate", "classify", "card",
+    "schema",
+]  # fmt: skip
 
 
 class Result(SimpleNamespace):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attuner.api import evaluate as evaluate
     from attuner.api import load as load
+    from attuner.api import pipeline as pipeline
     from attuner.api import predict as predict
     from attuner.api import train as train
     from attuner.errors import UserError as UserError
@@ -33,6 +34,7 @@ _WHERE = {
     "UserError": "attuner.errors",
     "evaluate": "attuner.api",
     "load": "attuner.api",
+    "pipeline": "attuner.api",
     "predict": "attuner.api",
     "train": "attuner.api",
 }

@@ -139,15 +139,17 @@ def generated_scores(
         progress: Called with examples done and in all.
     """
     from attuner.evaluation.evaluate import evaluate
+    from attuner.models.adapters import merged
 
-    return evaluate(
-        build_translator(model, codec, options),
-        examples,
-        metrics=options.metrics,
-        num_beams=options.num_beams,
-        max_new_tokens=options.max_new_tokens,
-        progress=progress,
-    )
+    with merged(model):  # as whoever loads it has it
+        return evaluate(
+            build_translator(model, codec, options),
+            examples,
+            metrics=options.metrics,
+            num_beams=options.num_beams,
+            max_new_tokens=options.max_new_tokens,
+            progress=progress,
+        )
 
 
 def with_loss(scores: Mapping[str, float], loss: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from attuner.training.card import add_seeds
 from attuner.training.events import Delivered, Event, Listener, Noted, SeedsCompared, Spread
 from attuner.training.folder import RunFolder, new_folder, write_lines
 from attuner.training.loop import is_better
@@ -60,9 +61,10 @@ def train_seeds(
         runs[seed] = done
     metric = recipe.best_metric
     best = _best_seed(runs, metric)
+    compared = SeedsCompared(seeds, _spreads(list(runs.values()), metric), metric, best)
     with new_folder(folder.model) as partial:
         shutil.copytree(runs[best].model_folder, partial, dirs_exist_ok=True)
-    compared = SeedsCompared(seeds, _spreads(list(runs.values()), metric), metric, best)
+        add_seeds(partial, recipe, folder.model, compared)
     _tell(listeners, compared)
     run = replace(
         runs[best],
