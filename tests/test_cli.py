@@ -18,7 +18,8 @@ from checkpoints import write_checkpoint
 from engines import Echo
 from typer.testing import CliRunner
 
-from attuner import cli
+from attuner.cli import app as cli
+from attuner.cli.scoring import _EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
@@ -503,9 +504,9 @@ def test_evaluate_advises_its_own_flags(
 def test_every_remedy_of_evaluate_is_a_flag() -> None:
     from attuner.data.asked import recipe_options
 
-    assert set(cli._EVALUATE_FLAGS) == set(recipe_options())
+    assert set(_EVALUATE_FLAGS) == set(recipe_options())
     said = attuner("evaluate", "--help").stdout
-    for typed in cli._EVALUATE_FLAGS.values():
+    for typed in _EVALUATE_FLAGS.values():
         assert f"  {typed.split()[0]} " in said
 
 

@@ -106,9 +106,7 @@ def test_the_scores_before_and_after_with_intervals_signatures_and_epochs() -> N
     assert "- BLEU: `nrefs:1|tok:13a`" in text
     assert "Training data: `hub:kde4` (`en-fr`, `train`)." in text
     assert "Licence of the data: gpl-2.0." in text
-    assert (
-        "A model that translates en → pt-BR, no; tuned from `Helsinki-NLP/opus-mt-en-fr`." in text
-    )
+    assert "translates English (en) into Portuguese (Brazil) (pt-BR), Norwegian (no)" in text
     assert "- By chrF it is worse than what it was tuned from." in text
     assert "```yaml\ntask: translation\n```" in text
 

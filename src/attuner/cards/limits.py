@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from attuner.cards.facts import Facts
 from attuner.cards.markdown import Markdown, code, escaped
+from attuner.cards.sentences import language
 from attuner.evaluation.metric_names import metric_name
 
 # With fewer held-out examples, a score is said to be a rough one.
@@ -20,8 +21,8 @@ def limits(facts: Facts) -> list[Markdown]:
 def _limits(facts: Facts) -> Iterator[str]:
     scored, use = facts.scored, facts.use
     if facts.task == "translation":
-        targets = ", ".join(map(escaped, use.targets))
-        yield f"It was tuned for {escaped(use.source)} → {targets} alone."
+        targets = ", ".join(map(language, use.targets))
+        yield f"It was tuned for {language(use.source)} into {targets} alone."
     yield (
         "It was tuned and scored on texts of the sources above: on others it can be better or "
         "worse than what it was tuned from. Score it on your own: "

@@ -31,7 +31,7 @@ def opening(facts: Facts) -> Markdown:
     """What the model is, in a sentence."""
     use = facts.use
     if facts.task == "translation":
-        does = f"translates {escaped(use.source)} → {', '.join(map(escaped, use.targets))}"
+        does = f"translates {language(use.source)} into {', '.join(map(language, use.targets))}"
     elif facts.task == "classification":
         does = _KINDS[use.kind].format(len(use.labels))
         listed = ", ".join(map(escaped, use.labels[:_MOST_SOURCES]))
@@ -41,6 +41,22 @@ def opening(facts: Facts) -> Markdown:
         does = "makes texts from texts"
     began = "trained from scratch" if facts.base.kind == "scratch" else f"tuned from {_name(facts)}"
     return Markdown(f"A model that {does}; {began}.")
+
+
+def language(code: str) -> str:
+    """A language by its English name and its code.
+
+    >>> language("fr"), language("pt-BR"), language("no such")
+    ('French (fr)', 'Portuguese (Brazil) (pt-BR)', 'no such')
+    """
+    from langcodes import Language
+    from langcodes.tag_parser import LanguageTagError
+
+    try:
+        name = Language.get(code).display_name()
+    except LanguageTagError:
+        return escaped(code)
+    return f"{escaped(name)} ({escaped(code)})"
 
 
 def score_words(facts: Facts) -> Markdown:
@@ -162,7 +178,10 @@ def license_words(facts: Facts) -> Markdown:
     """The licence of the model."""
     if facts.license is None:
         return Markdown("Not stated. Ask whoever gave you the model before passing it on.")
-    return Markdown(f"{escaped(facts.license)}.")
+    of_base = ", as the model that it was tuned from"
+    return Markdown(
+        f"{escaped(facts.license)}{of_base if facts.license == facts.base.license else ''}."
+    )
 
 
 def _name(facts: Facts) -> str:

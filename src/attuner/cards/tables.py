@@ -10,6 +10,7 @@ from attuner.evaluation.metric_names import metric_name
 
 # More rows than these are hard to read: a package of catalogs has dozens of files, and a run can
 # have hundreds of evaluations.
+_MOST_FILES = 6
 _MOST_ROWS = 12
 _MOST_EVALUATIONS = 30
 
@@ -36,11 +37,14 @@ def score_table(facts: Facts) -> Markdown:
 
 
 def counts_table(facts: Facts) -> Markdown:
-    """Numbers of examples by what became of them; of many files, the largest."""
+    """Numbers of examples by what became of them; of many, the largest."""
     rows = []
     for what, counts in facts.data.counts.items():
         if not counts:
             rows.append((what, "nothing", "0"))
+            continue
+        if what == "read" and len(counts) > _MOST_FILES:
+            rows.append((what, f"from {len(counts)} files", f"{sum(counts.values()):,}"))
             continue
         largest = sorted(counts, key=lambda name: -counts[name])[:_MOST_ROWS]
         rows += [(what, name, f"{counts[name]:,}") for name in counts if name in largest]
