@@ -187,6 +187,7 @@ def test_what_has_no_facts_or_broken_ones_or_is_no_folder(marian: Path, delivere
     )
 
 
+@pytest.mark.slow
 def test_the_code_in_a_card_works(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = tune("training.epochs=100", "training.precision=fp32", "training.evaluate=none")
     text = (run.model_folder / "README.md").read_text(encoding="utf-8")
@@ -257,6 +258,7 @@ def _best(run: Run) -> float:
     return float(best["scores"]["loss"])
 
 
+@pytest.mark.slow
 def test_the_card_of_an_adapter_goes_with_its_base(
     tune: Tune, marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
