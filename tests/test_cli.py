@@ -25,7 +25,8 @@ from attuner.inference import translator
 from attuner.models.languages import Pair
 
 COMMANDS = [
-    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "export",
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
+    "export", "schema",
     "schema",
 ]  # fmt: skip
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attuner.api import evaluate as evaluate
     from attuner.api import export as export
     from attuner.api import load as load
+    from attuner.api import pipeline as pipeline
     from attuner.api import predict as predict
     from attuner.api import train as train
     from attuner.errors import UserError as UserError
@@ -35,6 +36,7 @@ _WHERE = {
     "evaluate": "attuner.api",
     "export": "attuner.api",
     "load": "attuner.api",
+    "pipeline": "attuner.api",
     "predict": "attuner.api",
     "train": "attuner.api",
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from attuner.training.events import Listener
     from attuner.training.run import Run
 
-__all__ = ["evaluate", "export", "load", "predict", "train"]
+__all__ = ["evaluate", "export", "load", "pipeline", "predict", "train"]
 
 
 def train(
@@ -116,6 +116,23 @@ def is_classifier(model: str | Path) -> bool:
     from attuner.models.loading import resolve_model
 
     return labels_of(resolve_model(str(model))) is not None
+
+
+def pipeline(task: str, model: str | Path | None = None, **options: Any) -> Any:
+    """A function of texts that gives what transformers' pipelines of this task give, or gave.
+
+    Args:
+        task: `translation`, or `translation_en_to_fr`; `text2text-generation`, `summarization`;
+            `text-classification`, which is transformers' own.
+        model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
+        **options: Of `compat.pipelines.pipeline`.
+
+    Raises:
+        UserError: There is no such task, or the model cannot be used.
+    """
+    from attuner.compat.pipelines import pipeline as build_pipeline
+
+    return build_pipeline(task, model, **options)
 
 
 def evaluate(model: str | Path, data: str | Path, **options: Any) -> Evaluation | LabelEvaluation:

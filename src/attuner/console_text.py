@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from attuner.evaluation.metric_names import metric_name as metric_name
 from attuner.training.events import (
     BadLoss,
     Compared,
@@ -23,25 +24,9 @@ if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
     from attuner.evaluation.labels_on_data import LabelEvaluation
 
-_METRIC_NAMES = {
-    "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L", "exact_match": "exact", "token_f1": "F1", "f1": "F1", "mcc": "MCC",
-    "macro_f1": "macro F1", "micro_f1": "micro F1", "map": "mAP", "mae": "MAE",
-    "pearson": "Pearson", "spearman": "Spearman",
-}  # fmt: skip
 _MOST_LABELS = 12
 _LONGEST_LABEL = 32
 _MOST_SOURCES = 4  # a catalog package holds dozens of files
-
-
-def metric_name(metric: str) -> str:
-    """A metric as its authors write it, and the language that it is of.
-
-    >>> metric_name("rougeL"), metric_name("bleu/fr")
-    ('ROUGE-L', 'BLEU fr')
-    """
-    name, _, language = metric.partition("/")
-    return f"{_METRIC_NAMES.get(name, name)} {language}".rstrip()
 
 
 def duration(seconds: float) -> str:

@@ -381,6 +381,14 @@ class Data(Section):
     """What happens to longer sides. Counted either way."""
     duplicates: Literal["skip", "keep"] = "skip"
     """What happens to pairs that occurred before."""
+    license: Annotated[
+        list[str],
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value,
+            json_schema_input_type=str | list[str],
+        ),
+    ] = []
+    """Licence of the data, or several, as `cc-by-4.0` or in words: the model card says it."""
     bad_entries: Literal["fail", "skip"] = "fail"
     """What happens to entries that cannot be read. Skipped ones are counted."""
     cache: bool = True
@@ -558,6 +566,12 @@ class Output(Section):
     """Who is told the numbers of the run as it goes: `tensorboard`, `trackio`, `wandb`, one or a
     list. All stay on this machine unless told otherwise in the environment. Each needs its extra,
     such as `attuner[tensorboard]`."""
+    license: str | None = None
+    """Licence of the delivered model, as `apache-2.0` or in words, for its card. Where not given,
+    that of the checkpoint, as far as its own card names one."""
+    card_examples: Annotated[int, Field(ge=0)] = 5
+    """Number of held-out texts that the model card shows, before and after; 0 for none, as where
+    they are confidential."""
 
 
 # Classification learns best as Mosbach et al. 2021 say: a low rate with warm-up, and epochs enough.

@@ -89,6 +89,11 @@ def load_recipe(
 
 def dump_recipe(recipe: Recipe) -> str:
     """The whole recipe as YAML, defaults included; `load_recipe` gives an equal one."""
+    return dump_values(recipe.model_dump(mode="json"))
+
+
+def dump_values(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML, in their order."""
     from ruamel.yaml import YAML
 
     yaml: Any = YAML(typ="safe", pure=True)
@@ -97,7 +102,7 @@ def dump_recipe(recipe: Recipe) -> str:
     yaml.allow_unicode = True
     yaml.width = 1_000_000  # a folded string is hard to read, and to find
     text = io.StringIO()
-    yaml.dump(recipe.model_dump(mode="json"), text)
+    yaml.dump(values, text)
     return text.getvalue()
 
 

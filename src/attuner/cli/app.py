@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attuner.cli.publishing import export
+from attuner.cli.publishing import card, export
 from attuner.cli.recipes import copy_command, demo, list_command, schema
 from attuner.cli.runs import compare_command, list_runs, show_run
 from attuner.cli.scoring import evaluate
@@ -18,8 +18,8 @@ from attuner.cli.using import classify, translate
 from attuner.errors import StoppedError, UserError
 
 _ORDER = (
-    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "export",
-    "schema",
+    "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
+    "export", "schema",
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _options(
     pass
 
 
-for command in (demo, check, train, evaluate, translate, classify, export, schema):
+for command in (demo, check, train, evaluate, translate, classify, card, export, schema):
     app.command()(command)
 recipes_app.command("list")(list_command)
 recipes_app.command("copy")(copy_command)

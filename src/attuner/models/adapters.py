@@ -107,7 +107,10 @@ def merge_for_good(model: nn.Module) -> None:
         return
     _merge([layer for _, layer in layers])
     for path, layer in layers:
-        model.set_submodule(path, layer.get_base_layer())
+        whole = layer.get_base_layer()
+        model.set_submodule(path, whole)
+        for parameter in whole.parameters():  # merging goes unseen: copies in bf16 are made anew
+            torch.autograd.graph.increment_version(parameter)
     del model.peft_config
 
 

@@ -8,11 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attuner.models.loading import TOKENIZER_FILES
+
 if TYPE_CHECKING:
     from attuner.models.codec import TextCodec
 
 # All that a tokenizer reads; config.json, too, for it says which tokenizer it is.
 _KEYED = ("*.json", "*.spm", "*.model", "*.txt")
+# Beside weights and tokenizer, what decides what a model says.
+_DECISIVE = (
+    "*.safetensors.index.json", "config.json", "generation_config.json", "attuner.json",
+    "adapter_config.json", "base_model.json",
+)  # fmt: skip
 _LIBRARIES = ("sentencepiece", "tokenizers", "transformers")
 
 
@@ -44,3 +51,14 @@ def codec_fingerprint(folder: Path, codec: TextCodec) -> str:
     return json.dumps(
         [tokenizer_fingerprint(folder), pair.source_code, pair.target_code, codec.source_prefix]
     )
+
+
+def model_fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that decides what a model says, by its name.
+
+    Those are the weights, the configurations, the tokenizer's files, what it was tuned for, and of
+    an adapter which model it is for.
+    """
+    patterns = ("*.safetensors", *_DECISIVE, *TOKENIZER_FILES)
+    paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {path.name: file_sha256(path) for path in sorted(paths)}

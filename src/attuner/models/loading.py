@@ -42,7 +42,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-_HUB_FILES = [*TOKENIZER_FILES, "*.json", "*.safetensors"]
+# README.md says under which licence the model is.
+_HUB_FILES = [*TOKENIZER_FILES, "*.json", "*.safetensors", "README.md"]
 
 
 def resolve_model(name: str, *, revision: str | None = None) -> Path:

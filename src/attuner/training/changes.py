@@ -43,6 +43,7 @@ RULES: Mapping[str, tuple[str, str]] = {
     "data.test.target_path": (PLACE, "the same files may lie elsewhere"),
     "data.mix.sources.path": (PLACE, "the same files may lie elsewhere"),
     "data.mix.sources.target_path": (PLACE, "the same files may lie elsewhere"),
+    "data.license": (FREE, "it says only what the model card says"),
     "data.cache": (FREE, "token ids are the same"),
     "training.epochs": (INEXACT, "the learning rate of each step follows from the number of steps"),
     "training.max_steps": (

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attuner.models.adapters import merge_for_good
 from attuner.models.loading import save_model
 from attuner.models.usage import write_usage
 from attuner.training.averaging import in_use, put_in
@@ -76,14 +77,23 @@ def choose_weights(
         store.load_best(state)
 
 
+def merge_as_delivered(recipe: Recipe, model: nn.Module) -> None:
+    """Merge an adapter that is not delivered alone, before the last scores.
+
+    They are then of the very weights that are written: adding the adapter's output and adding it
+    to the weights differ in the last bits.
+    """
+    adapter = recipe.model.adapter
+    if adapter is not None and adapter.save == "merged":
+        merge_for_good(model)
+
+
 def write_text_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: Path) -> None:
     """Write the model folder, or that of an adapter for the model that the run began with."""
     from attuner.models.adapter_folder import save_adapter
-    from attuner.models.adapters import merge_for_good
 
     adapter = recipe.model.adapter
     if adapter is None or adapter.save == "merged":
-        merge_for_good(model)
         save_model(model, origin.tokenizer_folder, folder)
     else:
         assert origin.model_folder is not None

@@ -15,7 +15,7 @@ from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
 from attuner.training.changes import Change, find_changes
-from attuner.training.delivery import choose_weights
+from attuner.training.delivery import choose_weights, merge_as_delivered
 from attuner.training.disk import require_space
 from attuner.training.events import (
     BadLoss,
@@ -296,7 +296,8 @@ class _Running:
         self.job.find_model(vocabulary if resumes else None)
         if resumes:
             once(lambda: require_same_model(self.folder, self.job.model_folder))
-        self.emit(self.job.read())
+        self.prepared = self.job.read()
+        self.emit(self.prepared)
         self._learn_vocabulary(vocabulary)
         self._load()
         if not resumes:
@@ -312,6 +313,8 @@ class _Running:
             choose_weights(
                 self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
             )
+            with self.hooks.taken_out():
+                merge_as_delivered(self.recipe, self.raw_model)
             self.scorer.after(state.step, epoch)
         return once(lambda: self._deliver(time.perf_counter() - began))
 
@@ -506,10 +509,10 @@ class _Running:
             return self.scorer.now("validation")
 
     def _deliver(self, seconds: float) -> Run:
+        from attuner.cards.truth import write_card
         from attuner.evaluation.report import plot_curves
+        from attuner.training.card import facts_of_run
 
-        with new_folder(self.folder.model) as partial:
-            self.job.write_model(self.raw_model, partial)
         events = self.folder.events()
         plot_curves(events, self.folder.curves, title=self.folder.path.name)
         split = self.scorer.final
@@ -529,6 +532,12 @@ class _Running:
             intervals={w: final.get(w, {}).get("intervals", {}) for w in ("before", "after")},
             usage=self.job.usage(self.folder.model),
         )
+        with new_folder(self.folder.model) as partial:
+            self.job.write_model(self.raw_model, partial)
+            notes = self.prepared.notes
+            write_card(
+                facts_of_run(self.recipe, self.job, self.folder, run, partial, notes), partial
+            )
         self.emit(
             Delivered(
                 run.folder, run.model_folder, run.before, run.after, run.signatures,

@@ -150,16 +150,18 @@ def generated_scores(
         sharing: Processes that share the generating.
     """
     from attuner.evaluation.evaluate import evaluate
+    from attuner.models.adapters import merged
 
-    return evaluate(
-        build_translator(model, codec, options),
-        examples,
-        metrics=options.metrics,
-        num_beams=options.num_beams,
-        max_new_tokens=options.max_new_tokens,
-        progress=progress,
-        sharing=sharing,
-    )
+    with merged(model):  # as whoever loads it has it
+        return evaluate(
+            build_translator(model, codec, options),
+            examples,
+            metrics=options.metrics,
+            num_beams=options.num_beams,
+            max_new_tokens=options.max_new_tokens,
+            progress=progress,
+            sharing=sharing,
+        )
 
 
 def with_loss(scores: Mapping[str, float], loss: float) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from attuner.training.card import add_seeds
 from attuner.training.events import Delivered, Event, Listener, Noted, SeedsCompared, Spread
 from attuner.training.folder import RunFolder, new_folder, write_lines
 from attuner.training.loop import is_better
@@ -70,8 +71,8 @@ def train_seeds(
         runs[seed] = done
     metric = recipe.best_metric
     best = _best_seed(runs, metric)
-    once(lambda: _deliver(runs[best].model_folder, folder.model))
     compared = SeedsCompared(seeds, _spreads(list(runs.values()), metric), metric, best)
+    once(lambda: _deliver(runs[best].model_folder, recipe, folder.model, compared))
     _tell(listeners, compared)
     run = replace(
         runs[best],
@@ -109,9 +110,13 @@ def _recipe_of(recipe: Recipe, own: RunFolder, seed: int) -> Recipe:
     )
 
 
-def _deliver(model_folder: Path, destination: Path) -> None:
+def _deliver(
+    model_folder: Path, recipe: Recipe, destination: Path, compared: SeedsCompared
+) -> None:
+    """Copy one seed's model, with a card that tells of all seeds."""
     with new_folder(destination) as folder:
         shutil.copytree(model_folder, folder, dirs_exist_ok=True)
+        add_seeds(folder, recipe, destination, compared)
 
 
 def _without_delivery(listeners: Sequence[Listener]) -> list[Listener]:

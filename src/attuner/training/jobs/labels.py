@@ -242,9 +242,6 @@ class LabelJob:
 
     def write_model(self, model: nn.Module, folder: Path) -> None:
         """The model folder, which says which columns it was tuned on."""
-        from attuner.models.adapters import merge_for_good
-
-        merge_for_good(model)
         save_classifier(model, self.tokens, self.model_folder, folder)
         task = self.recipe.label_task
         usage = LabelUsage(

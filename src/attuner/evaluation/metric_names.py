@@ -1,0 +1,20 @@
+"""The names of metrics, as their authors write them."""
+
+from __future__ import annotations
+
+_NAMES = {
+    "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L", "exact_match": "exact", "token_f1": "F1", "f1": "F1", "mcc": "MCC",
+    "macro_f1": "macro F1", "micro_f1": "micro F1", "map": "mAP", "mae": "MAE",
+    "pearson": "Pearson", "spearman": "Spearman",
+}  # fmt: skip
+
+
+def metric_name(metric: str) -> str:
+    """A metric as its authors write it, and the language that it is of.
+
+    >>> metric_name("rougeL"), metric_name("bleu/fr")
+    ('ROUGE-L', 'BLEU fr')
+    """
+    name, _, language = metric.partition("/")
+    return f"{_NAMES.get(name, name)} {language}".rstrip()
