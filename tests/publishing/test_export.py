@@ -15,6 +15,7 @@ import pytest
 from pairs import PAIRS
 from test_cli import attuner
 
+from attuner.cards.truth import require_true_card
 from attuner.errors import DataError, ExportError, ModelError, UsageError, UserError
 from attuner.inference.conversion import convert_model
 from attuner.models.loading import load_seq2seq
@@ -294,27 +295,38 @@ def test_what_does_not_go_together(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_card_s_facts_have_it_beside_its_model(tuned: Run, tmp_path: Path) -> None:
+def test_the_card_tells_of_it(tuned: Run, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tuned.folder, run)
-    card = run / "model/card.json"
-    card.write_text(json.dumps({"name": "test"}), encoding="utf-8")
     for _ in range(2):
         export(run, to="ctranslate2", quantization="int8")
-    export(run, to="ctranslate2", check=False)
-    facts = json.loads(card.read_text(encoding="utf-8"))
+    made = export(run, to="ctranslate2", check=False)
+    facts = require_true_card(run / "model")
 
-    assert facts["name"] == "test"
-    original, small, whole = facts["exports"]
-    assert original["name"] == "original"
-    assert small["name"] == "ctranslate2 int8"
-    assert set(whole) == {"name", "num_bytes"}
+    assert made.card == f"The model's card tells of it: {run}/model/README.md"
+    original, small, whole = facts.exports
+    assert original.name == "original"
+    assert small.name == "ctranslate2 int8"
+    assert whole.model_dump(exclude_defaults=True).keys() == {"name", "num_bytes"}
     for entry in (original, small):
-        assert entry["split"] == "validation"
-        assert entry["scores"]["bleu"] == pytest.approx(100)
-        assert entry["num_bytes"] > 0
-        assert entry["per_second"] > 0
-        assert entry["machine"]
+        assert entry.split == "validation"
+        assert entry.scores["bleu"] == pytest.approx(100)
+        assert entry.num_bytes > 0
+        assert entry.per_second
+        assert entry.machine
+    assert "ctranslate2 int8" in (run / "model/README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_that_somebody_wrote_into_is_left_alone(tuned: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tuned.folder, run)
+    card = run / "model/README.md"
+    card.write_text("Mine.", encoding="utf-8")
+    made = export(run, to="ctranslate2", check=False)
+    assert made.card == (
+        f"The model's card does not tell of it: {card} has been written into since it was rendered."
+    )
+    assert card.read_text(encoding="utf-8") == "Mine."
 
 
 def test_on_the_command_line(tuned: Run, tmp_path: Path) -> None:

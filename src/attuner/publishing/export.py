@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +122,7 @@ def export(
             if made.is_worse and not force:
                 raise worse(made, options)
         _write_json(partial / FILE, {**facts, **facts_of(made, origin)})
-    note_in_card(made, origin)
-    return made
+    return replace(made, card=note_in_card(made, origin))
 
 
 def _number_format(

@@ -32,6 +32,7 @@ class Exported:
         fall: By how many it fell.
         original: The model on the examples.
         exported: The export on them.
+        card: What the model's card says of it, in words.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Exported:
     fall: float = 0.0
     original: Measured | None = None
     exported: Measured | None = None
+    card: str = ""
 
     @property
     def is_checked(self) -> bool:

@@ -44,4 +44,5 @@ def _width(name: str) -> int:
 
 def _usage(made: Exported) -> list[str]:
     command = "classify" if made.gives_labels else "translate"
-    return ["", f'Use it: attuner {command} {made.folder} "A text."']
+    card = [made.card] if made.card else []
+    return [*card, "", f'Use it: attuner {command} {made.folder} "A text."']
