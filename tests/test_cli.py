@@ -27,7 +27,6 @@ from attuner.models.languages import Pair
 COMMANDS = [
     "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
     "export", "schema",
-    "schema",
 ]  # fmt: skip
 
 
