@@ -35,7 +35,7 @@ class Watched(AdamW):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         super().step()
-        self.last = {p: grad for p in self._parameters() if (grad := self._grad(p)) is not None}
+        self.last = {p: grad for p in self.trained() if (grad := self.gradient(p)) is not None}
 
 
 def train(
