@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attuner.api import evaluate as evaluate
     from attuner.api import load as load
     from attuner.api import predict as predict
+    from attuner.api import push as push
     from attuner.api import train as train
     from attuner.errors import UserError as UserError
     from attuner.inference.classifier import Classifier as Classifier
@@ -34,6 +35,7 @@ _WHERE = {
     "evaluate": "attuner.api",
     "load": "attuner.api",
     "predict": "attuner.api",
+    "push": "attuner.api",
     "train": "attuner.api",
 }
 

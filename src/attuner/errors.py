@@ -6,6 +6,7 @@
      ├─ DataError             a data file cannot be used as it is
      ├─ ModelError            a checkpoint cannot be used as it is
      ├─ RunError              a run folder cannot be written or resumed
+     ├─ HubError              a repository of the Hub cannot be written or read
      └─ MissingExtraError     an optional dependency is not installed
 
     StoppedError              exit 130 (Ctrl-C) or 143 (SIGTERM): a run was asked to stop. It is a
@@ -66,6 +67,10 @@ class ModelError(UserError):
 
 class RunError(UserError):
     """A run folder is taken, full, or cannot be resumed."""
+
+
+class HubError(UserError):
+    """The Hub, or the way there, does not allow what was asked for."""
 
 
 class MissingExtraError(UserError):

@@ -184,7 +184,7 @@ class _Server(ThreadingHTTPServer):
         """Clients that are killed are part of the game."""
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, message: str, code: str = "") -> None:
         self.status, self.message, self.code = status, message, code
 
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 (names that the base class looks for)
 
     def _answer(self) -> None:
         self.hub = self.server.hub
@@ -214,9 +214,8 @@ class _Handler(BaseHTTPRequestHandler):
         line = f"{self.command} {parts.path}"
         with self.hub.lock:
             self.hub.requests.append(line)
-            fault = next(
-                (f for f in self.hub.faults if f.times and re.search(f.pattern, line)), None
-            )
+            faults = [f for f in self.hub.faults if f.times and re.search(f.pattern, line)]
+            fault = next(iter(faults), None)
             if fault:
                 fault.times -= 1
         try:
@@ -224,9 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
             if fault and fault.seconds:
                 time.sleep(fault.seconds)
             if fault and fault.status:
-                raise _Refused(fault.status, fault.message)
+                raise _RefusedError(fault.status, fault.message)
             self._route()
-        except _Refused as refused:
+        except _RefusedError as refused:
             headers = {"X-Error-Message": refused.message}
             if refused.code:
                 headers["X-Error-Code"] = refused.code
@@ -272,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _user(self) -> tuple[str, bool] | None:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in TOKENS:
-            raise _Refused(401, "Invalid credentials in Authorization header")
+            raise _RefusedError(401, "Invalid credentials in Authorization header")
         return TOKENS.get(token)
 
     def _route(self) -> None:
@@ -296,27 +295,27 @@ class _Handler(BaseHTTPRequestHandler):
             case [owner, name, "resolve", revision, *path]:
                 self._resolve(f"{owner}/{name}", revision, "/".join(path))
             case _:
-                raise _Refused(404, "Not found", "EntryNotFound")
+                raise _RefusedError(404, "Not found", "EntryNotFound")
 
     def _whoami(self) -> None:
         user = self._user
         if user is None:
-            raise _Refused(401, "Invalid username or password.")
+            raise _RefusedError(401, "Invalid username or password.")
         orgs = [{"name": name} for name, users in ORGANISATIONS.items() if user[0] in users]
         self._send(200, {"type": "user", "name": user[0], "orgs": orgs, "auth": {}})
 
     def _create(self) -> None:
         asked, user = json.loads(self.body), self._user
         if user is None:
-            raise _Refused(401, "Invalid username or password.")
+            raise _RefusedError(401, "Invalid username or password.")
         owner = asked.get("organization") or user[0]
         repo_id = f"{owner}/{asked['name']}"
         if not user[1] or not self._may_write(user[0], owner):
             rights = f'You don\'t have the rights to create a model under the namespace "{owner}"'
-            raise _Refused(403, rights)
+            raise _RefusedError(403, rights)
         with self.hub.lock:
             if repo_id in self.hub.repos:
-                raise _Refused(409, "You already created this model repo")
+                raise _RefusedError(409, "You already created this model repo")
             kind = f"{asked.get('type', 'model')}s"
             repo = Repository(repo_id, kind, asked.get("visibility") == "private")
             self.hub.repos[repo_id] = repo
@@ -331,15 +330,15 @@ class _Handler(BaseHTTPRequestHandler):
         owner = repo_id.split("/")[0]
         may_read = repo and (not repo.private or (user and self._may_write(user[0], owner)))
         if repo is None or not may_read:
-            raise _Refused(404 if user else 401, "Repository not found", "RepoNotFound")
+            raise _RefusedError(404 if user else 401, "Repository not found", "RepoNotFound")
         if writes and not (user and user[1] and self._may_write(user[0], owner)):
-            raise _Refused(403, "Forbidden: you don't have write access to this repository")
+            raise _RefusedError(403, "Forbidden: you don't have write access to this repository")
         return repo
 
     def _commit_of(self, repo: Repository, revision: str) -> Commit:
         commit = repo.at(revision.removeprefix("refs/heads/"))
         if commit is None:
-            raise _Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+            raise _RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return commit
 
     def _api(self, kind: str, rest: list[str]) -> None:
@@ -361,10 +360,13 @@ class _Handler(BaseHTTPRequestHandler):
             case ["commit", _]:
                 self._commit(repo)
             case ["tag", revision]:
-                repo.tags[json.loads(self.body)["tag"]] = self._commit_of(repo, revision).oid
+                tag = json.loads(self.body)["tag"]
+                if tag in repo.tags:
+                    raise _RefusedError(409, f"Tag {tag} already exists")
+                repo.tags[tag] = self._commit_of(repo, revision).oid
                 self._send(200, {})
             case _:
-                raise _Refused(404, "Not found", "EntryNotFound")
+                raise _RefusedError(404, "Not found", "EntryNotFound")
 
     def _info(self, repo: Repository, commit: Commit) -> None:
         siblings = [{"rfilename": path} for path in commit.files]
@@ -395,7 +397,7 @@ class _Handler(BaseHTTPRequestHandler):
         prefix = f"{folder}/" if folder else ""
         inside = {path: d for path, d in commit.files.items() if path.startswith(prefix)}
         if folder and not inside:
-            raise _Refused(404, f"{folder} does not exist", "EntryNotFound")
+            raise _RefusedError(404, f"{folder} does not exist", "EntryNotFound")
         is_deep = self.query.get("recursive", "").lower() in ("1", "true")
         files = [
             self._entry(path, digest)
@@ -458,7 +460,7 @@ class _Handler(BaseHTTPRequestHandler):
         match rest:
             case []:
                 if hashlib.sha256(self.body).hexdigest() != oid:
-                    raise _Refused(400, "The contents are not those announced")
+                    raise _RefusedError(400, "The contents are not those announced")
                 self.hub.blobs[oid] = self.body
             case ["part", number]:
                 self.hub.parts[oid, int(number)] = self.body
@@ -466,7 +468,7 @@ class _Handler(BaseHTTPRequestHandler):
                 numbers = [part["partNumber"] for part in json.loads(self.body)["parts"]]
                 self.hub.store(b"".join(self.hub.parts.pop((oid, n)) for n in numbers))
         if rest[:1] != ["part"] and oid not in self.hub.blobs:
-            raise _Refused(404, "No such object")
+            raise _RefusedError(404, "No such object")
         self._send(200, {}, {"ETag": f'"{oid[:8]}"'})
 
     def _commit(self, repo: Repository) -> None:
@@ -482,14 +484,16 @@ class _Handler(BaseHTTPRequestHandler):
                     changed[value["path"]] = base64.b64decode(value["content"])
                 case "lfsFile":
                     if value["oid"] not in self.hub.blobs:
-                        raise _Refused(400, f"LFS object {value['oid']} was not uploaded")
+                        raise _RefusedError(400, f"LFS object {value['oid']} was not uploaded")
                     changed[value["path"]] = self.hub.blobs[value["oid"]]
                 case "deletedFile":
                     changed[value["path"]] = None
         with self.hub.lock:
             parent = header.get("parentCommit")
             if parent and parent != repo.commits[-1].oid:
-                raise _Refused(412, "A commit has happened since. Please refresh and try again.")
+                raise _RefusedError(
+                    412, "A commit has happened since. Please refresh and try again."
+                )
             commit = self.hub.commit(repo, header["summary"], changed)
         url = f"{self.hub.endpoint}/{repo.id}/commit/{commit.oid}"
         self._send(200, {"success": True, "commitOid": commit.oid, "commitUrl": url})

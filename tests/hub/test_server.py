@@ -30,7 +30,8 @@ api.create_commit(
 )
 def names(revision):
     folder = Path(snapshot_download(repo, revision=revision))
-    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 print(json.dumps({
     "repo": repo, "url": first.commit_url, "main": names(None), "v1": names("v1"),
     "files": api.list_repo_files(repo), "user": api.whoami()["name"],

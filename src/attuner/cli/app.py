@@ -9,13 +9,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from attuner.cli.publishing import push
 from attuner.cli.recipes import copy_command, demo, list_command, schema
 from attuner.cli.scoring import evaluate
 from attuner.cli.training import check, train
 from attuner.cli.using import classify, translate
 from attuner.errors import StoppedError, UserError
 
-_ORDER = ("demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema")
+_ORDER = (
+    "demo",
+    "recipes",
+    "check",
+    "train",
+    "evaluate",
+    "translate",
+    "classify",
+    "push",
+    "schema",
+)
 
 
 class _Commands(TyperGroup):
@@ -87,7 +98,7 @@ def _options(
     pass
 
 
-for command in (demo, check, train, evaluate, translate, classify, schema):
+for command in (demo, check, train, evaluate, translate, classify, push, schema):
     app.command()(command)
 recipes_app.command("list")(list_command)
 recipes_app.command("copy")(copy_command)

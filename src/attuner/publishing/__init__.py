@@ -1,0 +1,1 @@
+"""What a tuned model becomes for others: a repository of the Hub."""
