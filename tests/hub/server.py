@@ -185,8 +185,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: int, message: str, code: str = "") -> None:
-        self.status, self.message, self.code = status, message, code
+    def __init__(self, status: int, message: str, code: str = "", url: str = "") -> None:
+        self.status, self.message, self.code, self.url = status, message, code, url
 
 
 def git_oid(content: bytes) -> str:
@@ -229,7 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Error-Message": refused.message}
             if refused.code:
                 headers["X-Error-Code"] = refused.code
-            self._send(refused.status, {"error": refused.message}, headers)
+            url = {"url": refused.url} if refused.url else {}
+            self._send(refused.status, {"error": refused.message, **url}, headers)
 
     def _read(self, fault: Fault | None) -> bytes:
         """The body, whole or in chunks; cut or slow where a fault says so."""
@@ -313,14 +314,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not user[1] or not self._may_write(user[0], owner):
             rights = f'You don\'t have the rights to create a model under the namespace "{owner}"'
             raise _RefusedError(403, rights)
+        url = f"{self.hub.endpoint}/{repo_id}"
         with self.hub.lock:
             if repo_id in self.hub.repos:
-                raise _RefusedError(409, "You already created this model repo")
+                raise _RefusedError(409, "You already created this model repo", url=url)
             kind = f"{asked.get('type', 'model')}s"
             repo = Repository(repo_id, kind, asked.get("visibility") == "private")
             self.hub.repos[repo_id] = repo
             self.hub.commit(repo, "initial commit", {".gitattributes": b"*\n"})
-        self._send(200, {"url": f"{self.hub.endpoint}/{repo_id}", "name": repo_id, "id": repo_id})
+        self._send(200, {"url": url, "name": repo_id, "id": repo_id})
 
     def _may_write(self, user: str, owner: str) -> bool:
         return user == owner or user in ORGANISATIONS.get(owner, ())
@@ -466,7 +468,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.parts[oid, int(number)] = self.body
             case ["complete"]:
                 numbers = [part["partNumber"] for part in json.loads(self.body)["parts"]]
-                self.hub.store(b"".join(self.hub.parts.pop((oid, n)) for n in numbers))
+                self.hub.store(b"".join(self.hub.parts[oid, n] for n in numbers))
         if rest[:1] != ["part"] and oid not in self.hub.blobs:
             raise _RefusedError(404, "No such object")
         self._send(200, {}, {"ETag": f'"{oid[:8]}"'})

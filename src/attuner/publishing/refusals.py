@@ -91,7 +91,7 @@ def _answer(status: int, said: str, hub_id: str, again: str) -> HubError:
         return HubError(
             f"{hub_id}: the Hub does not accept the token: {said} ({status}).",
             "Pushing needs a valid token with the right to write.",
-            f"{_LOG_IN} HF_TOKEN comes before a login.\nThen type: {again}",
+            f"{_LOG_IN}\nThen type: {again}",
         )
     if status in (403, 404):
         return HubError(

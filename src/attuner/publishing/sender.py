@@ -65,10 +65,12 @@ class Sender:
             return True
         if error is not None:
             raise HubError(*error)
+        said = self.outbox.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line for line in reversed(said) if line.strip()), "nothing")
         raise HubError(
-            f"The process that pushes ended by itself (exit code {code}).",
+            f"The process that pushes ended by itself (exit code {code}). It said last: {last}",
             "What is not pushed is kept, and no half of it is on the Hub.",
-            f"What it said is in {self.outbox.log}.",
+            f"All that it said is in {self.outbox.log}.",
         )
 
     def wait(self, seconds: float, tell: Callable[[int, int], None]) -> bool:
