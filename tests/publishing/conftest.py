@@ -28,7 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def build(marian: Path, tmp_path: Path) -> Build:
-    """A recipe that tunes the tiny model on the lessons, in two epochs of two updates."""
+    """A recipe that tunes the tiny model on the lessons, in two epochs of three updates."""
     data = tmp_path / "lessons.jsonl"
     rows = [{"en": en, "fr": fr} for en, fr in LESSONS.items()]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -139,7 +139,7 @@ class Outbox:
             error = found.pop("error")
             notes = tuple(found.pop("notes"))
             return Record(**found, notes=notes, error=tuple(error) if error else None)
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError):
             return Record()
 
     def note(self, **changes: Any) -> None:

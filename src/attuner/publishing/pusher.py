@@ -42,6 +42,7 @@ class Pusher:
         self._options: Publish | None = None
         self._sender: Sender | None = None
         self._epoch = 0.0
+        self._url = ""  # of the last push that was said
         self._said: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -62,6 +63,8 @@ class Pusher:
                 self._say_what_is_left()
         except KeyboardInterrupt:  # the run is over: only the waiting ends
             self._say_what_is_left()
+        except Exception as fault:
+            self._say_failed(fault)
         finally:
             self._sender.stop()
 
@@ -79,8 +82,7 @@ class Pusher:
                 case Delivered():
                     self._push(event.folder, 0, is_complete=True)
         except Exception as error:  # whatever it is, the run goes on
-            logger.debug("pushing failed", exc_info=True)
-            self._say(f"Pushing to the Hub failed: {first_line(error)}. The run goes on.")
+            self._say_failed(error)
 
     def with_url(self, run: Run) -> Run:
         """The run's result, with the commit of its model on the Hub."""
@@ -97,6 +99,7 @@ class Pusher:
         assert self._options is not None
         assert self._sender is not None
         self._look()
+        self._say_pushed()
         if is_complete:
             # What is under way is of yesterday; what it has uploaded so far is not lost.
             self._sender.stop()
@@ -114,6 +117,7 @@ class Pusher:
             self._run, self._options = run, load_recipe(run.recipe).publish
             if self._options.hub_id is not None:
                 self._sender = Sender(Outbox(run.path / "hub"), is_background=True)
+                self._url = self._sender.outbox.record.url
         return self._sender is not None
 
     def _look(self) -> None:
@@ -145,9 +149,12 @@ class Pusher:
     def _say_pushed(self) -> None:
         assert self._sender is not None
         record = self._sender.outbox.record
+        if not record.url or record.url == self._url:
+            return
+        self._url = record.url
         for note in record.notes:
             self._say(note)
-        self._say(f"Pushed: {record.message} ({record.url})")
+        self.tell(Noted(f"Pushed: {record.message} ({record.url})"))
 
     def _say_what_is_left(self) -> None:
         assert self._run is not None
@@ -155,6 +162,10 @@ class Pusher:
             "The last state of the run is not on the Hub. Push it with: "
             f"attuner push --resume {self._run.path}"
         )
+
+    def _say_failed(self, error: Exception) -> None:
+        logger.debug("pushing failed", exc_info=True)
+        self._say(f"Pushing to the Hub failed: {first_line(error)}. The run goes on.")
 
     def _say(self, text: str) -> None:
         """Say something once."""
