@@ -23,7 +23,9 @@ from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
 
-COMMANDS = ["demo", "recipes", "check", "train", "evaluate", "translate", "classify", "schema"]
+COMMANDS = [
+    "demo", "recipes", "check", "train", "evaluate", "translate", "classify", "push", "schema",
+]  # fmt: skip
 
 
 class Result(SimpleNamespace):
@@ -67,7 +69,7 @@ def finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     done = SimpleNamespace(
         folder=tmp_path / "runs/x", model_folder=tmp_path / "runs/x/model",
         before={"bleu": 1.0}, after={"bleu": 2.0}, seconds=3.5, counts={"read": {"a.po": 4}},
-        spreads={},
+        spreads={}, hub_url=None,
     )  # fmt: skip
 
     def train(recipe: object, *, listeners: object) -> object:
