@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import json
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from lessons import Tune
 
 from attuner.errors import RunError
 from attuner.training.folder import RunFolder
-from attuner.training.run import Run
 from attuner.training.snapshot import write_model_so_far
 
 

@@ -5,6 +5,7 @@ The token is that of `hf auth login` or HF_TOKEN: it stands in no recipe and no 
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,7 +114,7 @@ def _bar(progress: Progress) -> type[Any]:
         """A bar that nobody sees."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
+            super().__init__(*args, **{**options, "file": io.StringIO()})
             self._counts = self.unit == "B" and "transfer" not in (self.desc or "").lower()
 
         def display(self, *args: Any, **options: Any) -> bool:
