@@ -26,7 +26,7 @@ from attuner.models.languages import Pair
 
 COMMANDS = [
     "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
-    "export", "schema",
+    "export", "push", "schema",
 ]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     done = SimpleNamespace(
         folder=tmp_path / "runs/x", model_folder=tmp_path / "runs/x/model",
         before={"bleu": 1.0}, after={"bleu": 2.0}, seconds=3.5, counts={"read": {"a.po": 4}},
-        spreads={},
+        spreads={}, hub_url=None,
     )  # fmt: skip
 
     def train(recipe: object, *, listeners: object) -> object:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attuner.api import load as load
     from attuner.api import pipeline as pipeline
     from attuner.api import predict as predict
+    from attuner.api import push as push
     from attuner.api import train as train
     from attuner.errors import UserError as UserError
     from attuner.inference.classifier import Classifier as Classifier
@@ -38,6 +39,7 @@ _WHERE = {
     "load": "attuner.api",
     "pipeline": "attuner.api",
     "predict": "attuner.api",
+    "push": "attuner.api",
     "train": "attuner.api",
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,12 @@ if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
     from attuner.evaluation.labels_on_data import LabelEvaluation
     from attuner.publishing.exported import Exported
+    from attuner.publishing.pushing import Pushed
     from attuner.recipe import Recipe
     from attuner.training.events import Listener
     from attuner.training.run import Run
 
-__all__ = ["evaluate", "export", "load", "pipeline", "predict", "train"]
+__all__ = ["evaluate", "export", "load", "pipeline", "predict", "push", "train"]
 
 
 def train(
@@ -31,13 +34,14 @@ def train(
         *overrides: `section.key=value`, as on the command line.
         resume: The run folder to go on with, by its own recipe or by the one given. True: the
             folder that the recipe names (a new run if there is none), or without a recipe the
-            latest run in `runs` that was interrupted.
+            latest run in `runs` that was interrupted. `hub:ID`: a run that was pushed, fetched
+            into `runs`.
         inexact: With `resume`: take changed options though the result is of neither recipe.
         listeners: Functions that are told each event. Where not given, progress is shown: a bar
             and a growing table in a terminal or notebook, plain lines elsewhere.
 
     Returns:
-        The run: `scores`, `report`, `model_folder`.
+        The run: `scores`, `report`, `model_folder`; `hub_url` where it was pushed.
 
     Raises:
         UserError: The recipe, the data, the model or the run folder cannot be used.
@@ -50,6 +54,8 @@ def train(
     """
     from attuner.console import Display
     from attuner.errors import UsageError
+    from attuner.publishing.fetching import fetch_run, is_on_hub
+    from attuner.publishing.pusher import Pusher
     from attuner.recipe_loading import load_recipe
     from attuner.training import run as runs
     from attuner.training.resuming import latest_run
@@ -60,27 +66,30 @@ def train(
             "A run is begun with a recipe, or gone on with.",
             'Call attuner.train("recipe.yaml") or attuner.train(resume="runs/NAME").',
         )
-    run = None
-    if recipe is None:
-        run = latest_run(Path("runs")) if resume is True else Path(str(resume))
-        recipe = run / "recipe.yaml" if overrides else None
-    elif resume and resume is not True:
-        run = Path(resume)
-    if isinstance(recipe, str | Path) or overrides:
-        recipe = load_recipe(_as_path(recipe), overrides)
-
-    def go(told: Sequence[Listener]) -> Run:
+    with ExitStack() as stack:
+        if listeners is None:
+            listeners = [stack.enter_context(Display())]
+        pusher = stack.enter_context(Pusher(listeners))
+        told: list[Listener] = [*listeners, pusher]
+        run = None
+        if recipe is None:
+            run = latest_run(Path("runs")) if resume is True else Path(str(resume))
+        elif resume and resume is not True:
+            run = Path(resume)
+        if run is not None and is_on_hub(str(run)):
+            run = fetch_run(str(run), Path("runs"), pusher.tell)
+        if recipe is None and overrides:
+            assert run is not None
+            recipe = run / "recipe.yaml"
+        if isinstance(recipe, str | Path) or overrides:
+            recipe = load_recipe(_as_path(recipe), overrides)
         if run is not None:
-            return runs.resume(run, recipe, inexact=inexact, listeners=told)
-        assert recipe is not None
-        if resume:
-            return runs.begin_or_resume(recipe, inexact=inexact, listeners=told)
-        return runs.train(recipe, listeners=told)
-
-    if listeners is not None:
-        return go(listeners)
-    with Display() as display:
-        return go([display])
+            done = runs.resume(run, recipe, inexact=inexact, listeners=told)
+        else:
+            assert recipe is not None
+            begin = partial(runs.begin_or_resume, inexact=inexact) if resume else runs.train
+            done = begin(recipe, listeners=told)
+    return pusher.with_url(done)
 
 
 def load(model: str | Path, **options: Any) -> Any:
@@ -133,6 +142,28 @@ def pipeline(task: str, model: str | Path | None = None, **options: Any) -> Any:
     from attuner.compat.pipelines import pipeline as build_pipeline
 
     return build_pipeline(task, model, **options)
+
+
+def push(place: str | Path, hub_id: str | None = None, **options: Any) -> Pushed:
+    """Push a run's model, or its state so far, or a model folder to the Hugging Face Hub.
+
+    Args:
+        place: A run folder or model folder.
+        hub_id: The repository: `user/name` or `organisation/name`; a bare name is one of the
+            user's own. Where not given, as the run's recipe says, or named as the run.
+        **options: Of `publishing.pushing.push`: `private`, `message`, `tag`, `force`.
+
+    Returns:
+        `hub_id`, and `url`, that of the commit.
+
+    Raises:
+        UserError: There is nothing to push, or the Hub does not allow it.
+    """
+    from attuner.console import Display
+    from attuner.publishing import pushing
+
+    with Display() as display:
+        return pushing.push(Path(place), hub_id, **{"listener": display, **options})
 
 
 def evaluate(model: str | Path, data: str | Path, **options: Any) -> Evaluation | LabelEvaluation:

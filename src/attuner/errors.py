@@ -7,6 +7,7 @@
      ├─ ModelError            a checkpoint cannot be used as it is
      ├─ RunError              a run folder cannot be written or resumed
      ├─ ExportError           an export cannot be written, or is worse than its model
+     ├─ HubError              a repository of the Hub cannot be written or read
      └─ MissingExtraError     an optional dependency is not installed
 
     StoppedError              exit 130 (Ctrl-C) or 143 (SIGTERM): a run was asked to stop. It is a
@@ -76,6 +77,10 @@ class RunError(UserError):
 
 class ExportError(UserError):
     """An export cannot be written, or is worse than the model that it was made from."""
+
+
+class HubError(UserError):
+    """The Hub, or the way there, does not allow what was asked for."""
 
 
 class MissingExtraError(UserError):

@@ -574,6 +574,25 @@ class Output(Section):
     they are confidential."""
 
 
+class Publish(Section):
+    """Pushing the run to the Hugging Face Hub, in the background, after each checkpoint."""
+
+    hub_id: str | None = None
+    """Repository that the run is pushed to, such as `user/name` or `organisation/name`; a bare name
+    is one of yours. Nothing is pushed where it is not given."""
+    private: bool = True
+    """Whether a new repository can be seen by you, or your organisation, alone."""
+    message: str = "Training"
+    """Beginning of the commit messages, which go on with `in progress, epoch 1` or `complete`."""
+    tag: str | None = None
+    """Git tag of the commit with the finished model."""
+    checkpoints: bool = True
+    """Whether what the run can be resumed from on another machine is pushed, too, while it goes:
+    three times the size of the trained weights, and the test examples with their predictions."""
+    wait_seconds: Annotated[float, Field(ge=0)] = 600
+    """How long the run waits at its end for the last push."""
+
+
 # Classification learns best as Mosbach et al. 2021 say: a low rate with warm-up, and epochs enough.
 _FOR_LABELS: dict[str, Any] = {
     "epochs": 20, "batch_examples": 16, "learning_rate": 2e-5, "warmup_steps": 0.1,
@@ -616,6 +635,8 @@ class Recipe(Section):
     """The loop."""
     generation: Generation = Generation()
     """How translations are generated when the model is scored and used."""
+    publish: Publish = Publish()
+    """Pushing the run to the Hugging Face Hub."""
     output: Output = Output()
     """Where the run goes."""
 

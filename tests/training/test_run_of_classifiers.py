@@ -65,6 +65,23 @@ def run(recipe: Recipe) -> tuple[Run, list[Event]]:
     return train(recipe, listeners=[events.append]), events
 
 
+def test_what_is_made_from_checkpoints_alone_is_what_is_delivered(
+    build: Build, tmp_path: Path
+) -> None:
+    from attuner.training.folder import RunFolder
+    from attuner.training.snapshot import write_model_so_far
+
+    done, _ = run(build("training.epochs=2"))
+    (tmp_path / "reviews.csv").unlink()  # the labels are known without the data
+    made = tmp_path / "made"
+    made.mkdir()
+    write_model_so_far(RunFolder(done.folder), made)
+    files = sorted(path.name for path in done.model_folder.iterdir())
+    assert files == sorted(path.name for path in made.iterdir())
+    for name in files:
+        assert (done.model_folder / name).read_bytes() == (made / name).read_bytes(), name
+
+
 def notes(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Noted)]
 
@@ -78,7 +95,7 @@ def test_it_learns_is_delivered_and_says_the_same(build: Build, tmp_path: Path) 
     names = {path.name for path in done.folder.iterdir()}
     assert names == {
         "recipe.yaml", "manifest.json", "metrics.jsonl", "predictions.jsonl", "labels.csv",
-        "confusion.png", "curves.png", "checkpoints", "model",
+        "confusion.png", "curves.png", "checkpoints", "model", "vocabulary",
     }  # fmt: skip
     rows = [json.loads(line) for line in (done.folder / "predictions.jsonl").open()]
     assert {row["label"] for row in rows} == {"bad", "good"}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from attuner.cli.publishing import card, export
+from attuner.cli.publishing import card, export, push
 from attuner.cli.recipes import copy_command, demo, list_command, schema
 from attuner.cli.runs import compare_command, list_runs, show_run
 from attuner.cli.scoring import evaluate
@@ -19,7 +19,7 @@ from attuner.errors import StoppedError, UserError
 
 _ORDER = (
     "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
-    "export", "schema",
+    "export", "push", "schema",
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _options(
     pass
 
 
-for command in (demo, check, train, evaluate, translate, classify, card, export, schema):
+for command in (demo, check, train, evaluate, translate, classify, card, export, push, schema):
     app.command()(command)
 recipes_app.command("list")(list_command)
 recipes_app.command("copy")(copy_command)

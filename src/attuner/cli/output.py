@@ -42,6 +42,7 @@ def report(run: Run, as_json: bool) -> None:
                 "seconds": run.seconds,
                 "counts": run.counts,
                 **({"seeds": run.spreads} if run.spreads else {}),
+                **({"hub_url": run.hub_url} if run.hub_url else {}),
             }
         )
 

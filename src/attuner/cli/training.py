@@ -29,6 +29,7 @@ from attuner.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
+    from attuner.training.events import Listener
 
 
 def check(
@@ -84,7 +85,8 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with a run: the folder given, that of the recipe given, or the latest one.",
+            help="Go on with a run: the folder given, that of the recipe given, hub:ID of one that "
+            "was pushed, or the latest one.",
         ),
     ] = False,
     inexact: Annotated[
@@ -126,11 +128,12 @@ def train(
 
 def train_by(recipe: Recipe, as_json: bool) -> None:
     """Train by a recipe, and show the result."""
+    from attuner.publishing.pusher import Pusher
     from attuner.training.run import train as train_run
 
-    with open_display(as_json) as display:
-        run = train_run(recipe, listeners=[display])
-    report(run, as_json)
+    with open_display(as_json) as display, Pusher([display]) as pusher:
+        run = train_run(recipe, listeners=[display, pusher])
+    report(pusher.with_url(run), as_json)
 
 
 def _load(arguments: Sequence[str] | None, flags: dict[str, Any]) -> Recipe:
@@ -149,6 +152,8 @@ def _resume(arguments: Sequence[str], flags: dict[str, Any], inexact: bool, as_j
     A run that a recipe names is begun where there is none yet: so a job that is started again and
     again types the same each time.
     """
+    from attuner.publishing.fetching import fetch_run, is_on_hub
+    from attuner.publishing.pusher import Pusher
     from attuner.recipe_loading import load_recipe
 
     words = [text for text in arguments if "=" not in text or os.path.exists(text)]
@@ -167,22 +172,25 @@ def _resume(arguments: Sequence[str], flags: dict[str, Any], inexact: bool, as_j
             "A run that is resumed stays in its folder.",
             f"Type: attuner train --resume {folders[0]}",
         )
-    with open_display(as_json) as display:
+    with open_display(as_json) as display, Pusher([display]) as pusher:
+        told: list[Listener] = [display, pusher]
         if not folders and (files or any(flags.values())):
             from attuner.training.run import begin_or_resume
 
             wanted = load_recipe(next(iter(files), None), overrides, flags)
-            run = begin_or_resume(wanted, inexact=inexact, listeners=[display])
+            run = begin_or_resume(wanted, inexact=inexact, listeners=told)
         else:
             from attuner.training.resuming import latest_run
             from attuner.training.run import resume
 
             folder = folders[0] if folders else latest_run(Path("runs"))
+            if is_on_hub(str(folder)):
+                folder = fetch_run(str(folder), Path("runs"), display)
             recipe = None
             if files or overrides or any(flags.values()):
                 recipe = load_recipe((files or [folder / "recipe.yaml"])[0], overrides, flags)
-            run = resume(folder, recipe, inexact=inexact, listeners=[display])
-    report(run, as_json)
+            run = resume(folder, recipe, inexact=inexact, listeners=told)
+    report(pusher.with_url(run), as_json)
 
 
 def _is_recipe_name(text: str) -> bool:

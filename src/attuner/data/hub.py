@@ -1,4 +1,8 @@
-"""Read data sets of the Hugging Face Hub through `datasets`; no code of theirs is run."""
+"""Read data sets of the Hugging Face Hub through `datasets`; no code of theirs is run.
+
+Private ones need a token, that of `hf auth login` or HF_TOKEN. Without a network `datasets` takes
+what it fetched last, whatever revision is asked for.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.packages import package_files
-from attuner.errors import ModelError, first_line, nearest
+from attuner.errors import HubError, ModelError, first_line, nearest
+from attuner.models.download import Progress, download
 from attuner.models.exports import export_format, refuse_export
 from attuner.models.json_files import read_json_object
 from attuner.models.soundness import is_tied
@@ -46,7 +47,9 @@ TOKENIZER_FILES = (
 _HUB_FILES = [*TOKENIZER_FILES, "*.json", "*.safetensors", "README.md"]
 
 
-def resolve_model(name: str, *, revision: str | None = None) -> Path:
+def resolve_model(
+    name: str, *, revision: str | None = None, progress: Progress | None = None
+) -> Path:
     """The folder behind a model's name.
 
     Args:
@@ -54,10 +57,12 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
             meant), `embedded:en-fr`, `package:NAME` (a model inside an installed Python package),
             or a Hub id.
         revision: Branch, tag or commit of a Hub id.
+        progress: Is told how much of a Hub id is fetched, in bytes.
 
     Raises:
-        ModelError: There is no such folder or embedded model, the Hub cannot be reached, or the
-            checkpoint has a broken configuration, only pickled weights, or code of its own.
+        ModelError: There is no such folder or embedded model, or the checkpoint has a broken
+            configuration, only pickled weights, or code of its own.
+        HubError: A Hub id is neither in the cache, nor can it be fetched.
     """
     if name.startswith("embedded:"):
         if name not in EMBEDDED:
@@ -81,7 +86,14 @@ def resolve_model(name: str, *, revision: str | None = None) -> Path:
             "A model is a folder, a run folder, a Hub id such as Helsinki-NLP/opus-mt-en-fr, or "
             f"one of {', '.join(EMBEDDED)}.",
         )
-    return _checked(_download(name, revision))
+    try:  # deeper folders hold other forms of a model, or the run that it is of
+        fetched = download(
+            name, revision=revision, allow=_HUB_FILES, ignore=["*/*"], progress=progress
+        )
+    except HubError as error:
+        hint = f"{error.remedy}\nIf you mean a folder: there is none of this name here."
+        raise HubError(error.happened, error.expected, hint) from error
+    return _checked(fetched)
 
 
 def _in_package(name: str) -> Path:
@@ -102,28 +114,6 @@ def _in_package(name: str) -> Path:
             "Name the folder itself." if folders else "Name another package, or a folder.",
         )
     return folders[0]
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    """The local snapshot of a Hub repository; only files that are safe to load."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES))
-    except HfHubHTTPError as error:
-        at = f" at revision {revision}" if revision else ""
-        raise ModelError(
-            f"The Hub has no model {hub_id}{at} that you may read ({type(error).__name__}).",
-            "Expected the id of a public model, or of a private one after `hf auth login`.",
-            "If you mean a folder, check its path: there is none of this name here.",
-        ) from None
-    except (LocalEntryNotFoundError, OSError):
-        raise ModelError(
-            f"{hub_id} is neither a folder here nor in the cache, and the Hub cannot be reached.",
-            "Expected a folder, a Hub id with a network, or one of " + ", ".join(EMBEDDED) + ".",
-            "Download the model where there is a network and pass its folder.",
-        ) from None
 
 
 def _checked(folder: Path) -> Path:

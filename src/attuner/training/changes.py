@@ -80,6 +80,7 @@ RULES: Mapping[str, tuple[str, str]] = {
     "training.seeds": (FIXED, "the runs that are compared would be others"),
     "training.seed": (FIXED, "the data would come in another order"),
     "generation": (INEXACT, "scores before were measured otherwise"),
+    "publish": (FREE, "it says only where the result goes"),
     "output": (FREE, "the run stays in its folder"),
 }  # fmt: skip
 _OF_CHECKPOINTS = ("training.save", "training.save_every_steps", "training.keep_checkpoints")

@@ -293,3 +293,8 @@ Event = (
     | Noted
 )
 Listener = Callable[[Event], None]
+
+
+def fetching(done: int, total: int) -> Progressed:
+    """How much of a model of the Hub has arrived, from bytes."""
+    return Progressed("fetching the model, in kB,", done // 1000, total // 1000)

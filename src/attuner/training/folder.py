@@ -10,11 +10,12 @@ labels.csv           of a classifier: precision, recall and F1 of each label
 confusion.png        of a classifier: which labels are taken for which
 curves.png           loss and scores over the run
 seeds.jsonl, seed-42/, ...  with several seeds: what each scored, and its run
-vocabulary/          the tokenizer, where it was learned from the data
+vocabulary/          the tokenizer, where it was learned from the data, or the labels' names
 checkpoints/         what the run can be resumed from
 model/               what is delivered
 tensorboard/, wandb/ what trackers keep, where the recipe asks for them
 .tracking-id         under which trackers know the run
+hub/                 what is to be pushed to the Hub, and what was; see `publishing.outbox`
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class RunFolder:
 
     @property
     def vocabulary(self) -> Path:
-        """The tokenizer, where it was learned from the data."""
+        """What was learned of the data but weights: the tokenizer, or the labels' names."""
         return self.path / "vocabulary"
 
     @property

@@ -27,6 +27,7 @@ class Run:
         usage: How the model is used: what to type, by where.
         spreads: With several seeds: `mean` and `deviation` of each score over them, by what they
             are of, such as `test`.
+        hub_url: The commit of the model on the Hub, where it was pushed.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Run:
     intervals: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     usage: Mapping[str, str] = field(default_factory=dict)
     spreads: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    hub_url: str | None = None
 
     @property
     def last(self) -> Mapping[str, float]:

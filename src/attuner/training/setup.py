@@ -16,7 +16,7 @@ from attuner.models.exports import refuse_export
 from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
 from attuner.models.usage import load_codec_between, set_languages
-from attuner.training.events import Event, Noted
+from attuner.training.events import Event, Noted, fetching
 from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
 from attuner.training.processes import ALONE, Processes
@@ -66,18 +66,26 @@ class Origin:
     max_positions: int | None = None
 
 
-def find_origin(recipe: Recipe) -> Origin | None:
+def find_origin(recipe: Recipe, emit: Emit = lambda event: None) -> Origin | None:
     """Find the recipe's checkpoint and load its tokens, before any data are read.
 
     The weights are not touched. None where the vocabulary is learned from the data: see
     `training.vocabulary`.
+
+    Args:
+        recipe: The recipe.
+        emit: Is told how much of a Hub id is fetched.
 
     Raises:
         ModelError: See `models.loading` and `models.codec`.
     """
     options = recipe.model
     if options.checkpoint is not None:
-        folder = resolve_model(options.checkpoint, revision=options.revision)
+        folder = resolve_model(
+            options.checkpoint,
+            revision=options.revision,
+            progress=lambda done, total: emit(fetching(done, total)),
+        )
         refuse_export(folder)
         if options.adapter is not None and options.adapter.save == "separate":
             _require_whole(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,8 +25,8 @@ from attuner.models.encoder_packing import longest_input
 from attuner.models.exports import refuse_export
 from attuner.models.loading import resolve_model
 from attuner.training import parts, setup
-from attuner.training.events import DataPrepared, Noted, Progressed
-from attuner.training.folder import RunFolder
+from attuner.training.events import DataPrepared, Noted, Progressed, fetching
+from attuner.training.folder import RunFolder, write_text
 from attuner.training.jobs.job import Emit, InTraining
 from attuner.training.label_judge import LabelJudge, LabelPart
 from attuner.training.labelled_data import prepare_labels
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from attuner.training.label_check import CheckedLabels
 
 _SCORED = 256
+# In the run's `vocabulary`: kind and names of the labels.
+_LABELS = "labels.json"
 
 
 class LabelJob:
@@ -68,12 +71,20 @@ class LabelJob:
         self._text_counts: dict[str, dict[str, int]] = {}
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
-        """Nothing is learned of the data but weights."""
+        """Of the data the names of the labels are learned, beside weights."""
         from transformers import AutoConfig
+
+        if vocabulary_folder is not None and (vocabulary_folder / _LABELS).is_file():
+            kind, names = json.loads((vocabulary_folder / _LABELS).read_text(encoding="utf-8"))
+            self.labels = LabelSet(kind, tuple(names))
 
         options = self.recipe.model
         assert options.checkpoint is not None  # the recipe says so
-        self._folder = resolve_model(options.checkpoint, revision=options.revision)
+        self._folder = resolve_model(
+            options.checkpoint,
+            revision=options.revision,
+            progress=lambda done, total: self.emit(fetching(done, total)),
+        )
         refuse_export(self._folder)
         self.tokens = ClassifierTokens(self._folder)
         config = AutoConfig.from_pretrained(self._folder, trust_remote_code=False)
@@ -127,7 +138,10 @@ class LabelJob:
         return DataPrepared(self.prepared.counts, self.prepared.notes)
 
     def learn_vocabulary(self, folder: Path) -> None:
-        """Checkpoints have theirs."""
+        """Checkpoints have theirs; the labels are kept, for whoever has the data no more."""
+        folder.mkdir(exist_ok=True)
+        text = json.dumps([self.labels.kind, self.labels.names], ensure_ascii=False)
+        write_text(folder / _LABELS, f"{text}\n")
 
     def encode(self) -> None:
         """Token ids of the texts; says what was cut or left out.

@@ -55,7 +55,7 @@ class TextJob:
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """The metrics' libraries are looked for as well: hours are spent on what comes before."""
         require_metrics(self.recipe.text_task.metrics)
-        found = setup.find_origin(self.recipe)
+        found = setup.find_origin(self.recipe, self.emit)
         if found is None and vocabulary_folder is not None:
             found = vocabulary.load_origin(self.recipe, vocabulary_folder)
         if found is not None:

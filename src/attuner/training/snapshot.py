@@ -1,0 +1,47 @@
+"""The model that a run would deliver just now, made from its checkpoints by another process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from attuner.errors import RunError
+from attuner.training.averaging import put_in
+from attuner.training.checkpoint import EMA, MODEL, read_weights
+from attuner.training.checkpoint_folder import STATE, checkpoint_name, checkpoints
+from attuner.training.folder import RunFolder
+from attuner.training.jobs import TASKS
+from attuner.training.resuming import recipe_of
+
+
+def write_model_so_far(folder: RunFolder, target: Path) -> None:
+    """Write the model folder of the best weights so far, or of the last where none are the best.
+
+    No data are read. The mean of several checkpoints is left to the end of the run.
+
+    Args:
+        folder: The run, or a copy of it.
+        target: An empty folder.
+
+    Raises:
+        RunError: There is no checkpoint, or it is damaged.
+        ModelError: The model that the run began with is no longer there.
+    """
+    found = checkpoints(folder.checkpoints)
+    if not found:
+        raise RunError(
+            f"{folder.path} has no checkpoint.", "A model so far is made from the latest ones."
+        )
+    loop = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))["loop"]
+    best = folder.checkpoints / checkpoint_name(loop.get("best_step") or 0)
+    recipe = recipe_of(folder, None)
+    job = TASKS[recipe.task.name](recipe, lambda event: None)
+    job.find_model(folder.vocabulary)
+    job.learn_vocabulary(folder.vocabulary)
+    model = job.load_model()
+    job.choose_trained(model)
+    weights = read_weights(
+        best if best.is_dir() else found[-1], model, file=EMA if recipe.training.ema else MODEL
+    )
+    put_in(weights, model)
+    job.write_model(model, target)
