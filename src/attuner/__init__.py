@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attuner.api import push as push
     from attuner.api import train as train
     from attuner.errors import UserError as UserError
+    from attuner.evaluation.collected import metric as metric
     from attuner.inference.classifier import Classifier as Classifier
     from attuner.inference.translator import Translator as Translator
     from attuner.recipe import Recipe as Recipe
@@ -37,6 +38,7 @@ _WHERE = {
     "evaluate": "attuner.api",
     "export": "attuner.api",
     "load": "attuner.api",
+    "metric": "attuner.evaluation.collected",
     "pipeline": "attuner.api",
     "predict": "attuner.api",
     "push": "attuner.api",

@@ -38,6 +38,9 @@ _PATIENCE = 2.0
 # took 4 % off the time of scoring 500 strings.
 _BATCH_TOKENS = 512
 
+# The hypotheses of a source as ids without end token, and the score of each.
+Found = tuple[list[list[int]], list[float]]
+
 
 class CTranslate2Engine:
     """An `Engine` over a converted model.
@@ -117,13 +120,43 @@ class CTranslate2Engine:
         firsts, which = distinct(list(zip(lines, prefixes, strict=True)))
         ids = self.codec.encode_source([lines[place] for place in firsts])
         ids = ids.cut(max_source_tokens, self.codec.num_source_ends)
-        sources = [[self._source_tokens[i] for i in row] for row in ids.to_lists()]
         starts = target_starts(self.codec, [prefixes[place] for place in firsts], settings)
+        found = self.generate_ids(
+            ids.to_lists(), starts,
+            num_beams=num_beams, num_hypotheses=num_hypotheses,
+            max_new_tokens=max_new_tokens, batch_tokens=batch_tokens,
+        )  # fmt: skip
+        hypotheses = self._hypotheses(found, max_new_tokens)
+        return [list(hypotheses[i]) for i in which]
+
+    def generate_ids(
+        self,
+        sources: Sequence[Sequence[int]],
+        starts: Sequence[Sequence[int]],
+        *,
+        num_beams: int = 4,
+        max_new_tokens: int = 128,
+        num_hypotheses: int = 1,
+        batch_tokens: int = 4096,
+    ) -> list[Found]:
+        """Target ids of source ids, best first, for callers that have no text.
+
+        Args:
+            sources: Source ids, end token included.
+            starts: Target ids that each result begins with; often none.
+            num_beams: Width of the beam; 1 is greedy.
+            max_new_tokens: Longest result in tokens, end token included.
+            num_hypotheses: Results for each source, at most `num_beams`.
+            batch_tokens: Padded source tokens in one batch.
+
+        Returns:
+            Of each source, ids without end token, and their scores as CTranslate2 has them.
+        """
         if self._takes_start:
-            first = decoder_start(self.codec, settings)
+            first = decoder_start(self.codec, self.settings)
             starts = [[first, *start] for start in starts]
         results = self._translator.translate_batch(
-            sources,
+            [[self._source_tokens[i] for i in row] for row in sources],
             [[self._target_tokens[i] for i in start] for start in starts] if any(starts) else None,
             beam_size=num_beams,
             num_hypotheses=num_hypotheses,
@@ -135,8 +168,13 @@ class CTranslate2Engine:
             return_scores=True,
             **self._options(),
         )
-        hypotheses = self._hypotheses(results, max_new_tokens)
-        return [list(hypotheses[i]) for i in which]
+        return [
+            (
+                [[self._target_ids[token] for token in tokens] for tokens in result.hypotheses],
+                list(result.scores),
+            )
+            for result in results
+        ]
 
     def _options(self) -> dict[str, Any]:
         settings = self.settings
@@ -155,13 +193,9 @@ class CTranslate2Engine:
             or None,
         }
 
-    def _hypotheses(self, results: Any, max_new_tokens: int) -> list[list[Hypothesis]]:
+    def _hypotheses(self, found: Sequence[Found], max_new_tokens: int) -> list[list[Hypothesis]]:
         special = (self.codec.eos_token_id, self.codec.pad_token_id)
-        rows = [
-            [[self._target_ids[token] for token in tokens] for tokens in result.hypotheses]
-            for result in results
-        ]
-        texts = iter(self.codec.decode([ids for row in rows for ids in row]))
+        texts = iter(self.codec.decode([ids for row, _ in found for ids in row]))
         return [
             [
                 Hypothesis(
@@ -169,9 +203,9 @@ class CTranslate2Engine:
                     tuple(i for i in ids if i not in special),
                     self._sum(score, len(ids), max_new_tokens),
                 )
-                for ids, score in zip(row, result.scores, strict=True)
+                for ids, score in zip(row, scores, strict=True)
             ]
-            for row, result in zip(rows, results, strict=True)
+            for row, scores in found
         ]
 
     def _sum(self, score: float, num_tokens: int, max_new_tokens: int) -> float:

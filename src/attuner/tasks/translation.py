@@ -143,7 +143,7 @@ class TranslationTask:
             model.generation_config.decoder_start_token_id,  # type: ignore[union-attr]
             self._pad,
         )
-        self._start: int = next(start for start in starts if start is not None)
+        self.start: int = next(start for start in starts if start is not None)
 
     def prepared(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hook the loss, and packing where possible, into the model's forward."""
@@ -174,7 +174,7 @@ class TranslationTask:
         source, source_lengths = map(torch.from_numpy, features.source.take(rows))
         target, target_lengths = map(torch.from_numpy, features.target.take(rows))
         shifted = target.roll(1)
-        shifted[target_lengths.cumsum(0) - target_lengths] = self._start
+        shifted[target_lengths.cumsum(0) - target_lengths] = self.start
         if self.is_packed:
             batch = {
                 "input_ids": filled_up(source, self._pad)[None],

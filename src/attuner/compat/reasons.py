@@ -1,0 +1,95 @@
+"""Why plain transformers does a part of a trainer's work; "" where Attuner does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+_ADAMW = ("adamw_torch", "adamw_torch_fused")
+
+
+def kind_of_model(model: Any) -> str:
+    """`text` for text → text, `label` for a classifier of texts, "" for anything else."""
+    if not isinstance(model, transformers.PreTrainedModel):  # such as peft's
+        return ""
+    if getattr(model.config, "is_encoder_decoder", False):
+        has_layer = type(model.get_output_embeddings()) is nn.Linear
+        return "text" if has_layer and hasattr(model, "get_decoder") else ""
+    return "label" if type(model).__name__.endswith("ForSequenceClassification") else ""
+
+
+def against_loss(trainer: Any) -> str:
+    """Why batches and loss are transformers', in words."""
+    return next(_against_loss(trainer), "")
+
+
+def _against_loss(trainer: Any) -> Iterator[str]:
+    model, args = trainer.model, trainer.args
+    if is_overridden(trainer, "compute_loss"):
+        yield f"{type(trainer).__name__} has a compute_loss of its own"
+    if trainer.compute_loss_func is not None:
+        yield "compute_loss_func is given"
+    if not kind_of_model(model):
+        yield f"{type(model).__name__} is neither text to text nor a classifier of texts"
+    elif getattr(model.config, "problem_type", None) == "regression" and model.num_labels > 1:
+        yield "several numbers are learned at once"
+    if getattr(model, "quantization_method", None) is not None:
+        yield "the model is quantized"
+    if getattr(args, "activation_checkpointing", False) or getattr(
+        args, "gradient_checkpointing", False
+    ):
+        yield "activations are checkpointed"
+    for name in ("torch_compile", "use_liger_kernel", "neftune_noise_alpha", "fsdp", "deepspeed"):
+        if getattr(args, name, None):
+            yield f"{name} is set"
+    if args.n_gpu > 1:
+        yield "one process has several GPUs (start one for each: torchrun)"
+
+
+def against_optimizer(trainer: Any) -> str:
+    """Why the optimizer, and with it the number format, are transformers', in words."""
+    return next(_against_optimizer(trainer), "")
+
+
+def _against_optimizer(trainer: Any) -> Iterator[str]:
+    args = trainer.args
+    if args.device.type != "cpu":
+        yield "on an accelerator torch's own is as fast"
+    for name in ("create_optimizer", "get_optimizer_cls_and_kwargs", "training_step"):
+        if is_overridden(trainer, name):
+            yield f"{type(trainer).__name__} has a {name} of its own"
+    if trainer.optimizer_cls_and_kwargs is not None:
+        yield "optimizer_cls_and_kwargs is given"
+    if getattr(args.optim, "value", args.optim) not in _ADAMW:
+        yield f"optim is {getattr(args.optim, 'value', args.optim)}"
+    if args.optim_args:
+        yield "optim_args are given"
+    if not hasattr(transformers.Trainer, "_clip_grad_norm"):
+        yield "this version of transformers clips gradients elsewhere"
+    if any(p.dtype != torch.float32 for p in trainer.model.parameters() if p.requires_grad):
+        yield "the weights are not fp32 (from_pretrained takes dtype=torch.float32)"
+
+
+def against_generation(trainer: Any) -> str:
+    """Why transformers generates for scores, in words."""
+    from attuner.inference.conversion import CONVERTIBLE
+
+    family = str(getattr(trainer.model.config, "model_type", ""))
+    if kind_of_model(trainer.model) != "text" or family not in CONVERTIBLE:
+        return f"CTranslate2 does not know {family} models"
+    if trainer.args.batch_eval_metrics:
+        return "batch_eval_metrics is set"
+    for name in ("fsdp", "deepspeed"):
+        if getattr(trainer.args, name, None):
+            return f"{name} is set"
+    return ""
+
+
+def is_overridden(trainer: Any, name: str) -> bool:
+    """Whether a method is neither transformers' nor ours, but of a subclass."""
+    method = getattr(type(trainer), name, None)
+    return not getattr(method, "__module__", "").startswith(("attuner.", "transformers."))

@@ -1,0 +1,99 @@
+"""What the trainer generates for scores is what transformers generates."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import PAD, tiny_model
+from trainers import OURS, STOCK, build_text, pairs
+
+
+def predictions(arm: Any, model: Any, folder: Path, asked: dict[str, Any], **more: Any) -> Any:
+    seen: list[Any] = []
+
+    def keep(found: Any) -> dict[str, float]:
+        seen.append(found)
+        return {"rows": float(len(found.predictions))}
+
+    trainer = build_text(
+        arm, model, folder, given={"compute_metrics": keep}, predict_with_generate=True,
+        per_device_eval_batch_size=4, **more,
+    )  # fmt: skip
+    metrics = trainer.evaluate(**asked)
+    return trainer, metrics, seen[0]
+
+
+def texts(ids: Any) -> list[list[int]]:
+    return [[i for i in row if i not in (PAD, -100)] for row in np.asarray(ids).tolist()]
+
+
+@pytest.mark.parametrize("family", ["marian", "bart", "t5"])
+@pytest.mark.parametrize(
+    "asked", [{"max_length": 9}, {"max_new_tokens": 6, "num_beams": 3}, {"max_length": 30}]
+)
+def test_generated_ids_and_metrics_are_those_of_transformers(
+    family: str, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    _, theirs, wanted = predictions(STOCK, tiny_model(family), tmp_path, asked)
+    _, ours, found = predictions(OURS, tiny_model(family), tmp_path, asked)
+    assert texts(found.predictions) == texts(wanted.predictions)
+    assert texts(found.label_ids) == texts(wanted.label_ids)
+    assert ours.keys() == theirs.keys()
+    assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], rel=1e-5)
+
+
+def test_lengths_of_the_arguments_hold(tmp_path: Path) -> None:
+    options = {"generation_max_length": 7, "generation_num_beams": 2}
+    _, _, wanted = predictions(STOCK, tiny_model(), tmp_path, {}, **options)
+    trainer, _, found = predictions(OURS, tiny_model(), tmp_path, {}, **options)
+    assert texts(found.predictions) == texts(wanted.predictions)
+    assert found.predictions.shape[1] <= 7
+    predicted = trainer.predict(pairs(5, seed=3), max_length=5)
+    assert predicted.predictions.shape[0] == 5
+    assert predicted.predictions.shape[1] <= 5
+    assert "test_loss" in predicted.metrics
+
+
+def test_no_prediction_holds_what_a_tokenizer_cannot_decode(tmp_path: Path) -> None:
+    _, _, found = predictions(OURS, tiny_model(), tmp_path, {"max_length": 12})
+    assert (found.predictions >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "reason"),
+    [
+        ({"do_sample": True}, {}, "generation's do_sample is True"),
+        ({"min_length": 3}, {}, "generation's min_length is 3"),
+        ({"max_length": 6}, {"batch_eval_metrics": True}, "batch_eval_metrics is set"),
+    ],
+)
+def test_what_ctranslate2_cannot_do_is_left_to_transformers(
+    asked: dict[str, Any],
+    options: dict[str, Any],
+    reason: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def metrics(found: Any, compute_result: bool = True) -> dict[str, float]:
+        return {"rows": float(len(found.predictions))}
+
+    trainer = build_text(
+        OURS, tiny_model(), tmp_path, given={"compute_metrics": metrics},
+        predict_with_generate=True, **options,
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING, "attuner.compat"):
+        found = trainer.evaluate(**asked)
+    assert caplog.messages == [f"transformers generates: {reason}."]
+    assert "eval_rows" in found
+
+
+def test_weights_of_just_now_generate(tmp_path: Path) -> None:
+    trainer, _, before = predictions(OURS, tiny_model(), tmp_path, {"max_length": 12})
+    trainer.args.learning_rate = 0.03
+    trainer.train()
+    again = trainer.predict(trainer.eval_dataset, max_length=12)
+    assert texts(again.predictions) != texts(before.predictions)
