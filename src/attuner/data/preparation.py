@@ -218,21 +218,21 @@ class LinePairs(Collection[tuple[str, str, int]]):
 
     Args:
         examples: What they are cut from.
-        places: Which of the examples.
+        places: Which of the examples; None for all.
         whole_texts: Whether a model sees texts as a whole.
     """
 
-    def __init__(self, examples: Stored[Example], places: Ints, whole_texts: bool) -> None:
-        self._examples = examples.select(places)
+    def __init__(self, examples: Stored[Example], places: Ints | None, whole_texts: bool) -> None:
+        self._examples = examples if places is None else examples.select(places)
         self._places = places
         self._whole_texts = whole_texts
         self._num: int | None = None
 
     def __iter__(self) -> Iterator[tuple[str, str, int]]:
-        num = 0
-        for source, target, index in training_pairs(self._examples, whole_texts=self._whole_texts):
+        num, places = 0, self._places
+        for pair in training_pairs(self._examples, whole_texts=self._whole_texts):
             num += 1
-            yield source, target, int(self._places[index])
+            yield pair if places is None else (*pair[:2], int(places[pair[2]]))
         self._num = num
 
     def __len__(self) -> int:
@@ -254,6 +254,8 @@ def pairs_by_languages(examples: Stored[Example], whole_texts: bool) -> dict[Lan
         (source, target) if source else (None, None) for source, target in languages_of(examples)
     )
     numbers = np.fromiter((known.setdefault(pair, len(known)) for pair in told), np.int64)
+    if len(known) == 1:
+        return {languages: LinePairs(examples, None, whole_texts) for languages in known}
     return {
         languages: LinePairs(examples, np.flatnonzero(numbers == number), whole_texts)
         for languages, number in known.items()
@@ -263,7 +265,7 @@ def pairs_by_languages(examples: Stored[Example], whole_texts: bool) -> dict[Lan
 def num_unpaired(examples: Iterable[Example]) -> int:
     """Number of examples whose two sides have different numbers of lines."""
     return sum(
-        next(iter(paired_lines(source, target)), None) is None
+        not paired_lines(source, target)
         for source, target in texts_of(examples)
         if "\n" in source or "\r" in source or "\n" in target or "\r" in target
     )

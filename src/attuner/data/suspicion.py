@@ -103,7 +103,7 @@ def _oddities(example: Example, usual_ratio: float) -> Iterator[tuple[str, str]]
             yield "length", f"{len(source)} characters against {len(target)}"
     if source == target and any(character.isalpha() for character in source):
         yield "copied", ""
-    if ("\n" in source or "\n" in target) and not any(paired_lines(source, target)):
+    if ("\n" in source or "\n" in target) and not paired_lines(source, target):
         yield "lines", f"{len(source.splitlines())} lines against {len(target.splitlines())}"
 
 
