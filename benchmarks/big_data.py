@@ -128,9 +128,8 @@ def main() -> None:
     for num in sizes:
         found = measure(args, num)
         beside = [found[name] - base[name] for name in ("read_peak", "encoded_peak", "peak")]
-        cells = [f"{value:,.0f}" for value in
-                 (*beside, found["seconds"], found["read"], found["file"], found["ids"])]  # fmt: skip
-        print(f"| {num:,} | {' | '.join(cells)} |", flush=True)
+        figures = (*beside, *(found[name] for name in ("seconds", "read", "file", "ids")))
+        print(f"| {num:,} | {' | '.join(f'{value:,.0f}' for value in figures)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ of files.
 from __future__ import annotations
 
 import marshal
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ class _File:
         with no_room():
             self._file = temporary_file()
         self._ends = array("q", [0])
+        self._is_at_end = True
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -148,6 +150,9 @@ class _File:
     def append(self, record: Record) -> None:
         content = marshal.dumps(record)
         try:
+            if not self._is_at_end:  # somebody has read since
+                self._file.seek(0, os.SEEK_END)
+                self._is_at_end = True
             self._file.write(content)
         except OSError:
             with no_room():  # entered here only: it is dear where a million records come
@@ -168,5 +173,6 @@ class _File:
             return [marshal.loads(self._fetch(start, stop)) for start, stop in pairs]
 
     def _fetch(self, start: int, stop: int) -> bytes:
+        self._is_at_end = False
         self._file.seek(start)
         return self._file.read(stop - start)
