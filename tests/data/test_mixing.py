@@ -4,7 +4,9 @@ from collections import Counter
 
 import pytest
 
+from attuner.data.examples import EXAMPLES
 from attuner.data.mixing import with_share, with_temperature, without_held_out
+from attuner.data.stored import Stored
 from attuner.data.units import Address, Example
 
 
@@ -14,6 +16,10 @@ def examples(target: str, *weights: float) -> list[Example]:
         Example(f"text {n}", ("text",), "en", target, address, weight)
         for n, weight in enumerate(weights)
     ]
+
+
+def stored(made: list[Example]) -> Stored[Example]:
+    return Stored.of(made, EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -27,30 +33,30 @@ def test_what_languages_weigh_counts_not_their_number(
     temperature: float, weights: list[float]
 ) -> None:
     both = [*examples("fr", 1, 1, 1, 1), *examples("de", 4)]
-    made = with_temperature(both, temperature)
+    made = with_temperature(stored(both), temperature)
     assert [example.weight for example in made] == pytest.approx(weights)
 
 
 def test_within_a_language_the_proportions_stay() -> None:
-    made = with_temperature([*examples("fr", 3, 6), *examples("de", 1)], 2)
+    made = with_temperature(stored([*examples("fr", 3, 6), *examples("de", 1)]), 2)
     # 9 and 1 become 3 and 1 of 10 in all: 7.5 and 2.5.
     assert [example.weight for example in made] == pytest.approx([2.5, 5, 2.5])
 
 
 def test_one_language_is_left_as_it_is() -> None:
     french = examples("fr", 1, 0.5)
-    assert with_temperature(french, 5) == french
+    assert list(with_temperature(stored(french), 5)) == french
 
 
 def test_a_share_whatever_the_number() -> None:
     for num in (1, 1000):
-        mixed = with_share(examples("fr", *[1.0] * num), 0.2, 80)
+        mixed = with_share(stored(examples("fr", *[1.0] * num)), 0.2, 80)
         assert sum(example.weight for example in mixed) == pytest.approx(20)
-    assert with_share([], 0.2, 80) == []
+    assert list(with_share(stored([]), 0.2, 80)) == []
 
 
 def test_what_is_held_out_is_not_mixed_in() -> None:
     dropped: Counter[str] = Counter()
-    kept = without_held_out(examples("fr", 1, 1, 1), examples("de", 1), dropped)
+    kept = list(without_held_out(examples("fr", 1, 1, 1), [examples("de", 1)], dropped))
     assert [example.source for example in kept] == ["text 1", "text 2"]
     assert dropped == {"mixed in, but in validation or test": 1}

@@ -155,7 +155,7 @@ def test_random_gives_the_rows_of_datasets_subsets_too():
     prepared = prepare(units, by="random", train_size=0.9, seed=20)
     assert [e.source for e in prepared.train] == theirs["train"]["source"][:]
     assert [e.source for e in prepared.validation] == theirs["test"]["source"][:]
-    assert prepared.test == []
+    assert list(prepared.test) == []
     few = prepare(
         units, by="random", train_size=0.9, seed=20, train_subset=(50, 42),
         evaluation_subset=(9, 7),

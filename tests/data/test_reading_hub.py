@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
+from attuner.data.labelled import LabelColumns, read_labelled
 from attuner.data.reading import find_files, read_units
 from attuner.data.units import Unit
 from attuner.errors import UserError
@@ -143,3 +147,74 @@ def test_an_impossible_id(asked: list[Any]) -> None:
         "Check its name; for a private one, log in with: hf auth login"
     )
     assert asked == []
+
+
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[bool]:
+    """Lets `load_dataset` stream the files of a folder; whether it was asked to is in the list."""
+    calls: list[bool] = []
+    original = datasets.load_dataset
+    folder = tmp_path / "files"
+    folder.mkdir()
+    with gzip.open(folder / "train.jsonl.gz", "wt", encoding="utf-8") as file:
+        for n in range(2500):
+            row = {"translation": {"en": f"text {n}", "fr": f"texte {n}"}, "label": n % 2}
+            file.write(json.dumps(row) + "\n")
+
+    def load(
+        name: str, config: str | None, *, split: str, revision: str | None, streaming: bool = False
+    ) -> Any:
+        calls.append(streaming)
+        builder, pattern = ("parquet", "*.parquet") if name == "some/table" else ("json", "*.gz")
+        return original(builder, data_files=str(folder / pattern), split=split, streaming=streaming)
+
+    original("json", data_files=str(folder / "*.gz"), split="train").to_parquet(
+        folder / "train.parquet"
+    )
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return calls
+
+
+@pytest.mark.parametrize("name", ["hub:some/table", "hub:some/lines"])
+def test_streamed_rows_are_those_of_the_copy(streamed: list[bool], name: str) -> None:
+    units = read(name, streaming=True)
+    assert len(units) == 2500
+    assert units == read(name)
+    assert streamed == [True, False]
+    assert str(units[2].address) == f"{name}/default/train: entry 3"
+
+
+@pytest.mark.parametrize("name", ["hub:some/table", "hub:some/lines"])
+def test_streamed_labels(streamed: list[bool], name: str) -> None:
+    columns = LabelColumns(text="label", label="label")
+    skipped: Counter[str] = Counter()
+    found = read_labelled(name, columns, streaming=True, bad_entries="skip", skipped=skipped)
+    assert list(found) == []
+    assert skipped == {"not a text": 2500}
+    assert streamed == [True]
+
+
+def test_a_stream_without_the_columns(streamed: list[bool]) -> None:
+    assert error_of("hub:some/lines", "en", "de", streaming=True) == (
+        "hub:some/lines/default/train: the column `translation` has no text in de, it has: "
+        "en, fr.\n"
+        "The target language must be one of these.\n"
+        "Choose one of them, as task.target=CODE, or give other data."
+    )
+
+
+def test_a_stream_that_breaks_off_is_said(
+    streamed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        yield from ()
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(datasets.IterableDataset, "iter", broken)
+    assert error_of("hub:some/table", streaming=True) == (
+        "hub:some/table: the Hugging Face Hub cannot be reached: gone\n"
+        "A data set of the Hub is fetched on first use and kept in a cache.\n"
+        "Check the network and HF_HUB_OFFLINE, or give a folder with the files instead."
+    )

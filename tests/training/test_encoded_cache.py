@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from attuner.data.features import SequencePairs, TokenColumn
-from attuner.tasks.translation import Encoded
+from attuner.tasks.translation import Encoded, concatenated
 from attuner.training import encoded_cache
-from attuner.training.encoded_cache import cached, encoded_key
+from attuner.training.encoded_cache import cached, encoded_key, on_disk
 
 PAIRS = [("Open", "Ouvrir", 0), ("", "\ud800", 1)]
 OPTIONS: dict[str, Any] = {
@@ -36,20 +36,20 @@ ENCODED = Encoded(
 )
 
 
-def make() -> Encoded:
-    return ENCODED
+def make() -> list[Encoded]:
+    return [ENCODED]
 
 
-def never() -> Encoded:
+def never() -> list[Encoded]:
     raise AssertionError("made again")
 
 
-def counted() -> tuple[list[None], Callable[[], Encoded]]:
+def counted() -> tuple[list[None], Callable[[], list[Encoded]]]:
     calls: list[None] = []
 
-    def counting() -> Encoded:
+    def counting() -> list[Encoded]:
         calls.append(None)
-        return ENCODED
+        return [ENCODED]
 
     return calls, counting
 
@@ -80,9 +80,35 @@ def test_what_was_made_is_found_again(cache: Path) -> None:
         ),
         {},
     )
-    cached("two", lambda: nothing)
+    cached("two", lambda: [nothing])
     assert_equal(cached("two", never), nothing)
-    assert [path.name for path in entries(cache)] == ["one.arrow", "two.arrow"]
+    assert [path.name for path in entries(cache)] == ["one.arrays", "two.arrays"]
+
+
+@pytest.mark.parametrize(
+    "keep", [lambda make: cached("key", make), lambda make: Encoded(*on_disk(make()))]
+)
+def test_pieces_come_back_as_one(cache: Path, keep: Callable[[Any], Encoded]) -> None:
+    def pieces() -> Iterator[Encoded]:
+        for _ in range(3):
+            yield ENCODED
+
+    made = keep(pieces)
+    whole = concatenated([ENCODED] * 3)
+    assert_equal(made, whole)
+    assert made.features.source.to_lists() == [[5, 6, 0], [], [7]] * 3
+    rows = np.array([4, 0, 8])
+    for ours, theirs in zip(
+        made.features.target.take(rows), whole.features.target.take(rows), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="read-only"):
+        made.features.weight[0] = 2
+
+
+def test_without_a_cache_nothing_is_left(cache: Path) -> None:
+    assert_equal(Encoded(*on_disk(make())), ENCODED)
+    assert list(cache.iterdir()) == []
 
 
 def test_the_key_follows_all_that_ids_depend_on() -> None:
@@ -140,17 +166,17 @@ def test_what_is_read_survives_its_deletion(cache: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_done_without(cache: Path) -> None:
     cache.mkdir(mode=0o500)
-    assert cached("key", make) is ENCODED
+    assert_equal(cached("key", make), ENCODED)
 
 
 def test_a_file_in_place_of_the_folder_is_done_without(cache: Path) -> None:
     cache.write_text("not a folder")
-    assert cached("key", make) is ENCODED
+    assert_equal(cached("key", make), ENCODED)
 
 
 def test_a_folder_in_place_of_the_entry_is_done_without(cache: Path) -> None:
-    (cache / "encoded" / "key.arrow").mkdir(parents=True)
-    assert cached("key", make) is ENCODED
+    (cache / "encoded" / "key.arrays").mkdir(parents=True)
+    assert_equal(cached("key", make), ENCODED)
 
 
 @pytest.mark.parametrize("function", ["fdopen", "replace"])
@@ -165,7 +191,7 @@ def test_a_full_disk_is_done_without(
 
     caplog.set_level(logging.INFO, logger="attuner")
     monkeypatch.setattr(f"attuner.training.encoded_cache.os.{function}", full)
-    assert cached("key", make) is ENCODED
+    assert_equal(cached("key", make), ENCODED)
     assert entries(cache) == []
     assert "the cache folder cannot be written, each run will encode: [Errno 28]" in caplog.text
 
@@ -173,7 +199,7 @@ def test_a_full_disk_is_done_without(
 def test_what_was_used_longest_ago_makes_room(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for age, key in enumerate(("c", "b", "a")):
         cached(key, make)
-        os.utime(cache / f"encoded/{key}.arrow", (1000 + age, 1000 + age))
+        os.utime(cache / f"encoded/{key}.arrays", (1000 + age, 1000 + age))
     (cache / "encoded/.new-left").write_bytes(b"by a run that was killed")
     os.utime(cache / "encoded/.new-left", (999, 999))
     cached("c", never)  # the oldest, but used now

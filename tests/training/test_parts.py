@@ -70,4 +70,4 @@ def test_another_tokenizer_tokenises_anew(
 def test_without_a_cache_nothing_is_kept(lesson_recipe: Build, cache: Path) -> None:
     for _ in range(2):
         assert encoded(lesson_recipe("data.cache=false"))[2]
-    assert not cache.exists()
+    assert not any(cache.rglob("*"))  # temporary files have no name

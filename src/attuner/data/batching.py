@@ -71,9 +71,10 @@ class BatchPlan:
             raise ValueError("give either batch_tokens or batch_examples")
         if not len(target_lengths):
             raise ValueError("a plan needs rows")
-        self._targets = target_lengths
-        self._budget = target_lengths if budget is None else budget
-        self._lengths = np.maximum(target_lengths, source_lengths)
+        # Of millions of rows: four bytes for each number.
+        self._targets = target_lengths.astype(np.int32)
+        self._budget = self._targets if budget is None else budget.astype(np.int32)
+        self._lengths = np.maximum(target_lengths, source_lengths, dtype=np.int32, casting="unsafe")
         self._weights = weights
         self._batch_tokens = batch_tokens
         self._batch_examples = batch_examples

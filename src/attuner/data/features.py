@@ -1,6 +1,6 @@
 """Token ids of many sequences in two flat arrays: no Python work per token.
 
-Kept as Arrow lists, 32 bits wide, so that they can lie on disk and be memory-mapped.
+The arrays may lie on disk, memory-mapped: see `flat_arrays`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -70,17 +67,6 @@ class TokenColumn:
             offsets_of(np.concatenate(lengths) if lengths else np.zeros(0, np.int64)),
         )
 
-    @classmethod
-    def from_arrow(cls, array: pa.LargeListArray) -> TokenColumn:
-        """View an Arrow list of int32 without copying it."""
-        return cls(array.values.to_numpy(), array.offsets.to_numpy())
-
-    def to_arrow(self) -> pa.LargeListArray:
-        """The column as an Arrow list of int32."""
-        import pyarrow as pa
-
-        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
-
     def to_lists(self) -> list[list[int]]:
         """The sequences as Python lists."""
         flat = self.values.tolist()
@@ -97,6 +83,11 @@ class TokenColumn:
     def lengths(self) -> Ints:
         """Number of ids in each sequence."""
         return np.diff(self.offsets)
+
+    def lengths_at(self, rows: Ints) -> Ints:
+        """Number of ids in some of the sequences: of few, sooner than all lengths."""
+        found: Ints = self.offsets[rows + 1] - self.offsets[rows]
+        return found
 
     def where(self, chosen: Flags) -> TokenColumn:
         """The chosen sequences, in their order.
@@ -132,11 +123,7 @@ class TokenColumn:
 
     def take(self, rows: Ints) -> tuple[Ints, Ints]:
         """The ids of `rows` in one flat array, and the length of each, both int64."""
-        lengths = (
-            self.lengths[rows]
-            if len(rows) > len(self) // 8
-            else (self.offsets[rows + 1] - self.offsets[rows])
-        )
+        lengths = self.lengths_at(rows)
         starts = np.repeat(self.offsets[rows] - (lengths.cumsum() - lengths), lengths)
         return self.values[starts + np.arange(len(starts))].astype(np.int64), lengths
 

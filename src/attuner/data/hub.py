@@ -7,7 +7,8 @@ what it fetched last, whatever revision is asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from attuner.data.asked import Asked
@@ -25,9 +26,15 @@ _KDE4_PAIRS = ("en-fr", "en-it", "fi-nl", "it-ro", "nl-sv")
 
 
 def read_hub(
-    name: str, asked: Asked, *, config: str | None, revision: str | None, split: str
+    name: str,
+    asked: Asked,
+    *,
+    config: str | None,
+    revision: str | None,
+    split: str,
+    streaming: bool = False,
 ) -> Iterator[Unit]:
-    """Read a split of a data set on the Hub, memory-mapped.
+    """Read a split of a data set on the Hub, memory-mapped or streamed.
 
     Args:
         name: Its id, as `Helsinki-NLP/kde4`.
@@ -35,6 +42,7 @@ def read_hub(
         config: Its configuration; that of `kde4` is found by the languages.
         revision: Branch, tag or commit.
         split: Its split.
+        streaming: Whether it is read as it comes, and no copy is kept.
 
     Raises:
         DataError: The data set, configuration, split or columns are not there, or the Hub
@@ -42,37 +50,70 @@ def read_hub(
     """
     if name in _KDE4:
         name, config = _KDE4[1], _kde4_config(config, asked)
-    table = open_hub(name, asked, config=config, revision=revision, split=split)
+    table = open_hub(
+        name, asked, config=config, revision=revision, split=split, streaming=streaming
+    )
     yield from table_units(table, asked)
 
 
 def open_hub(
-    name: str, asked: Asked, *, config: str | None, revision: str | None, split: str
+    name: str,
+    asked: Asked,
+    *,
+    config: str | None,
+    revision: str | None,
+    split: str,
+    streaming: bool = False,
 ) -> Table:
-    """Open a split of a data set on the Hub, memory-mapped; arguments as in `read_hub`.
+    """Open a split of a data set on the Hub; arguments as in `read_hub`.
 
     Raises:
         DataError: The data set, configuration or split is not there, or the Hub cannot be reached.
     """
-    dataset = _load(name, config, revision, split, asked)
-    names: list[str] = dataset.column_names
+    _refuse_local(name)
+    import datasets
+
+    options: dict[str, Any] = {"streaming": True} if streaming else {}
+    with _faults(name, asked):
+        dataset = datasets.load_dataset(name, config, split=split, revision=revision, **options)
+        names: list[str] | None = dataset.column_names
+        first: dict[str, Any] = {}
+        if names is None:  # a stream without a schema
+            first = next(iter(dataset), {})
+            names = list(first) or None
 
     def rows(needed: Collection[str]) -> Iterator[Record]:
-        table = dataset.select_columns(sorted(set(needed) & set(names))).with_format("arrow")
-        batches = table.iter(batch_size=_BATCH_ROWS)
-        return numbered(row for batch in batches for row in batch.to_pylist())
+        table = dataset.select_columns(sorted(set(needed) & set(names or ())))
+        batches = table.with_format("arrow").iter(batch_size=_BATCH_ROWS)
+        with _faults(name, asked):  # a stream is fetched now
+            yield from numbered(row for batch in batches for row in batch.to_pylist())
 
     where = f"hub:{name}/{config or 'default'}/{split}"
-    return Table(where, names, rows, _languages(dataset), _classes(dataset))
+    features = dataset.features or first
+    return Table(where, names, rows, _languages(features), _classes(features))
 
 
-def _load(name: str, config: str | None, revision: str | None, split: str, asked: Asked) -> Any:
-    if os.path.exists(name):  # load_dataset would silently take it for the data set
+def _refuse_local(name: str) -> None:
+    """Refuse a name that load_dataset would silently take for a folder or file here.
+
+    Raises:
+        DataError: There is such a one.
+    """
+    if os.path.exists(name):
         raise DataError(
             f"hub:{name}: there is a folder or file of that name here.",
             "After hub: stands the id of a data set on the Hub.",
             f"For the folder, give {name} without hub:. For the Hub, run in another folder.",
         )
+
+
+@contextmanager
+def _faults(name: str, asked: Asked) -> Iterator[None]:
+    """Turn what `datasets` raises inside the block into words.
+
+    Raises:
+        DataError: The data set, configuration or split is not there, or the Hub cannot be reached.
+    """
     import datasets
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -82,7 +123,7 @@ def _load(name: str, config: str | None, revision: str | None, split: str, asked
     # ConnectionError.
     try:
         validate_repo_id(name)
-        return datasets.load_dataset(name, config, split=split, revision=revision)
+        yield
     except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:
         raise DataError(
             f"hub:{name}: {first_line(error)}",
@@ -121,18 +162,20 @@ def _kde4_config(config: str | None, asked: Asked) -> str:
     )
 
 
-def _languages(dataset: Any) -> list[str] | None:
-    """Languages of the column `translation`, a struct or the feature `Translation`."""
-    feature = dataset.features.get("translation")
-    if feature is None:
-        return None
+def _languages(features: Mapping[str, Any]) -> list[str] | None:
+    """Languages of the column `translation`: a struct, the feature `Translation`, or a first row's.
+
+    >>> _languages({"translation": {"en": "one", "fr": "un"}}), _languages({"en": "one"})
+    (['en', 'fr'], None)
+    """
+    feature = features.get("translation")
     languages = getattr(feature, "languages", None)
     if languages is not None:
         return list(languages)
     return list(feature) if isinstance(feature, dict) else None
 
 
-def _classes(dataset: Any) -> dict[str, list[str]]:
+def _classes(features: Mapping[str, Any]) -> dict[str, list[str]]:
     """Names of the classes of each column of the feature `ClassLabel`, or of lists of such."""
-    columns = {name: getattr(it, "feature", it) for name, it in dataset.features.items()}
+    columns = {name: getattr(it, "feature", it) for name, it in features.items()}
     return {name: list(it.names) for name, it in columns.items() if hasattr(it, "names")}

@@ -6,9 +6,10 @@ Knows no model: the tokenizer comes in as functions.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from attuner.data.characters import (
     lost_characters,
 )
 from attuner.data.features import Ints
+from attuner.data.hashes import HashSet, hash_of
 from attuner.data.leaks import Leak, find_leaks
 from attuner.data.preparation import PARTS, Prepared
 from attuner.data.segments import segment
@@ -131,7 +133,7 @@ def inspect(
         num_tried: Lines to encode and decode as a whole, spread over the data.
     """
     parts = {part: getattr(prepared, part) for part in PARTS}
-    everything: list[Example] = [example for examples in parts.values() for example in examples]
+    everything = _Chained(tuple(parts.values()))
     lengths: list[Lengths] = []
     for part, examples in parts.items():
         for side, encode, limit in (
@@ -156,7 +158,7 @@ def inspect(
         ),
         round_trips=tuple(
             _round_trip(
-                _all_lines(everything, side, prepared.whole_texts),
+                partial(_all_lines, everything, side, prepared.whole_texts),
                 side,
                 encode,
                 decode,
@@ -171,18 +173,28 @@ def inspect(
     )
 
 
+class _Chained(Iterable[Example]):
+    """Examples of several parts, one after the other, as often as they are asked for."""
+
+    def __init__(self, parts: Sequence[Iterable[Example]]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[Example]:
+        return chain.from_iterable(self._parts)
+
+
 def _lines(prepared: Prepared, part: str, side: str) -> Iterator[str]:
     """The lines of a side that a model meets: in training those of pairs, else all."""
     if part == "train":
         pairs = prepared.training_pairs()
         return (source if side == "source" else target for source, target, _ in pairs)
-    return iter(_all_lines(getattr(prepared, part), side, prepared.whole_texts))
+    return _all_lines(getattr(prepared, part), side, prepared.whole_texts)
 
 
-def _all_lines(examples: Iterable[Example], side: str, whole: bool) -> list[str]:
-    return [
+def _all_lines(examples: Iterable[Example], side: str, whole: bool) -> Iterator[str]:
+    return (
         line for example in examples for line in segment(_side(example, side), whole=whole).lines
-    ]
+    )
 
 
 def _side(example: Example, side: str) -> str:
@@ -223,12 +235,20 @@ def _languages(examples: Iterable[Example]) -> dict[str, int]:
     }
 
 
-def _num_ambiguous(examples: Sequence[Example]) -> int:
-    keys = [(example.target_language, normalised(example.source)) for example in examples]
-    targets: dict[tuple[str, str], set[str]] = {}
-    for key, example in zip(keys, examples, strict=True):
-        targets.setdefault(key, set()).add(example.references[0])
-    return sum(len(targets[key]) > 1 for key in keys)
+def _num_ambiguous(examples: Iterable[Example]) -> int:
+    """How many have a source text, normalised, that stands with another target, too."""
+    sources, pairs, ambiguous = HashSet(), HashSet(), HashSet()
+    for example in examples:
+        key = hash_of(example.target_language, normalised(example.source))
+        pair = hash_of(str(key), example.references[0])
+        if pairs.add(pair) and not sources.add(key):
+            ambiguous.add(key)
+    if not len(ambiguous):
+        return 0
+    return sum(
+        hash_of(example.target_language, normalised(example.source)) in ambiguous
+        for example in examples
+    )
 
 
 def _can_decode(encode: Encode, decode: Decode) -> bool:
@@ -238,7 +258,7 @@ def _can_decode(encode: Encode, decode: Decode) -> bool:
 
 
 def _round_trip(
-    lines: Sequence[str],
+    lines: Callable[[], Iterator[str]],
     side: str,
     encode: Encode,
     decode: Decode,
@@ -246,11 +266,12 @@ def _round_trip(
     num_shown: int,
     num_tried: int,
 ) -> RoundTrip:
-    tried = lines[:: max(1, -(-len(lines) // num_tried))]
+    num_lines = sum(1 for _ in lines())
+    tried = list(islice(lines(), 0, None, max(1, -(-num_lines // num_tried))))
     changed = changed_texts(tried, encode, decode)
     return RoundTrip(
         side=side,
-        lost=tuple(lost_characters(lines, encode, decode, unk_token_id=unk_token_id)),
+        lost=tuple(lost_characters(lines(), encode, decode, unk_token_id=unk_token_id)),
         num_tried=len(tried),
         num_changed=len(changed),
         shown=tuple((before, after) for _, before, after in changed[:num_shown]),

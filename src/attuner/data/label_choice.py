@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
+import numpy as np
+
 from attuner.data.labelled import LabelledExample
-from attuner.data.labelled_preparation import PreparedLabels
+from attuner.data.labelled_preparation import LABELLED, PreparedLabels, labels_in
 from attuner.data.labels import (
     Kind,
     Label,
@@ -18,6 +21,7 @@ from attuner.data.labels import (
     require_known,
 )
 from attuner.data.preparation import PARTS
+from attuner.data.stored import Stored
 
 _UNKNOWN = "label not in training"
 
@@ -43,38 +47,37 @@ def with_labels(
     Raises:
         DataError: There is only one label, or there are others than those given or learned.
     """
-    everything = [example for part in PARTS for example in getattr(prepared, part)]
-    labels = numbered_labels([example.label for example in everything], given)
-    by_place = iter(zip(everything, labels, strict=True))
+    read = {part: labels_in(getattr(prepared, part)) for part in PARTS}
+    numbered = iter(numbered_labels([label for part in PARTS for label in read[part]], given))
+    labels = {part: list(islice(numbered, len(read[part]))) for part in PARTS}
     parts = {
-        part: [_relabelled(*next(by_place)) for _ in getattr(prepared, part)] for part in PARTS
+        part: _relabelled(getattr(prepared, part), labels[part], is_same=labels[part] == read[part])
+        for part in PARTS
     }
     label_set = find_labels(
-        [example.label for example in parts["train"]],
-        kind,
-        given=given,
-        known=known,
-        declared=prepared.classes,
+        labels["train"], kind, given=given, known=known, declared=prepared.classes
     )
     names = frozenset(label_set.names)
     skipped = 0
     for part in PARTS[1:]:
-        fits = [kind == "rating" or names.issuperset(names_in(e.label)) for e in parts[part]]
-        if unknown == "fail" and not all(fits):
+        fits = np.fromiter(
+            (kind == "rating" or names.issuperset(names_in(label)) for label in labels[part]), bool
+        )
+        if unknown == "fail" and not fits.all():
             require_known(
-                [example.label for example in parts[part]],
+                labels[part],
                 label_set.names,
                 where=part,
                 remedy="Nothing can be learned of a label without training examples: mend it, name "
                 "all labels in task.labels, or set data.bad_entries=skip to leave such examples "
                 "out, counted.",
             )
-        skipped += len(fits) - sum(fits)
-        parts[part] = [e for e, it_fits in zip(parts[part], fits, strict=True) if it_fits]
+        skipped += int((~fits).sum())
+        parts[part] = parts[part].select(fits)
     counts = {**prepared.counts, "split": {part: len(parts[part]) for part in PARTS}}
     if skipped:
         counts["skipped"] = {**counts["skipped"], _UNKNOWN: skipped}
-    counts["labels"] = _counts(parts["train"], label_set)
+    counts["labels"] = _counts(labels["train"], label_set)
     if kind == "rating":
         del counts["labels"]
     learned, validated, tested = (parts[part] for part in PARTS)
@@ -82,14 +85,20 @@ def with_labels(
     return made, label_set
 
 
-def _relabelled(example: LabelledExample, label: Label) -> LabelledExample:
-    return example if label == example.label else replace(example, label=label)
+def _relabelled(
+    examples: Stored[LabelledExample], labels: Sequence[Label], *, is_same: bool
+) -> Stored[LabelledExample]:
+    """The examples with these labels."""
+    if is_same:
+        return examples
+    pairs = zip(examples, labels, strict=True)
+    return Stored.of((replace(example, label=label) for example, label in pairs), LABELLED)
 
 
-def _counts(examples: Iterable[LabelledExample], label_set: LabelSet) -> dict[str, int]:
+def _counts(labels: Iterable[Label], label_set: LabelSet) -> dict[str, int]:
     """Training examples of each label, in the labels' order."""
     counts = dict.fromkeys(label_set.names, 0)
-    for example in examples:
-        for name in names_in(example.label):
+    for label in labels:
+        for name in names_in(label):
             counts[name] += 1
     return counts

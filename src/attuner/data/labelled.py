@@ -69,6 +69,7 @@ def read_labelled(
     config: str | None = None,
     revision: str | None = None,
     split: str = "train",
+    streaming: bool = False,
     encoding: str = "utf-8",
     bad_entries: Literal["fail", "skip"] = "fail",
     weight: float = 1.0,
@@ -86,6 +87,7 @@ def read_labelled(
         config: Configuration of a Hub data set; of a folder, its sub-folder.
         revision: Branch, tag or commit of a Hub data set.
         split: Split of a Hub data set, also where a folder holds its numbered files.
+        streaming: Whether a Hub data set is read as it comes, and no copy of it kept.
         encoding: Encoding of text files that do not declare their own.
         bad_entries: `fail` raises them, collected, at the end; `skip` counts them.
         weight: Weight of every example.
@@ -102,7 +104,9 @@ def read_labelled(
     asked = Asked("", "", encoding=encoding, weight=weight, faults=faults, options=options)
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")
-        table = open_hub(name, asked, config=config, revision=revision, split=split)
+        table = open_hub(
+            name, asked, config=config, revision=revision, split=split, streaming=streaming
+        )
         if classes is not None:
             classes |= dict.fromkeys(table.classes.get(columns.label, ()))
         yield from _examples(table, columns, asked)

@@ -6,18 +6,37 @@ those in the three parts.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
+import numpy as np
+
+from attuner.data.hashes import HashSet, hash_of
 from attuner.data.labelled import LabelledExample
-from attuner.data.labels import names_in
+from attuner.data.labels import Label, names_in
 from attuner.data.preparation import PARTS, merged, subset_of
 from attuner.data.splitting import group_names, normalised, split_random
+from attuner.data.stored import Packing, Record, Stored
 from attuner.data.stratified import split_stratified, strata_of
+from attuner.data.units import Address
 from attuner.errors import DataError
 
 _LEAK = "text also in validation or test"
+_ADDRESS = tuple(
+    f"address.{name}" for name in ("file", "unit", "line", "plural", "context", "catalog")
+)
+
+
+def _example(record: Record, weight: float) -> LabelledExample:
+    text, text_pair, label, *address = record
+    return LabelledExample(text, text_pair, label, Address(*address), weight)
+
+
+LABELLED: Packing[LabelledExample] = Packing(
+    attrgetter("text", "text_pair", "label", *_ADDRESS), _example, attrgetter("weight")
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +53,9 @@ class PreparedLabels:
         classes: Names of all labels, where the data set declares them.
     """
 
-    train: list[LabelledExample]
-    validation: list[LabelledExample]
-    test: list[LabelledExample]
+    train: Stored[LabelledExample]
+    validation: Stored[LabelledExample]
+    test: Stored[LabelledExample]
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -87,14 +106,16 @@ def prepare_labelled(
     read: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     notes: list[str] = []
-    parts = {
-        part: list(_counted(examples, read))
-        for part, examples in given.items()
-        if examples is not None
+    units: dict[str, Iterable[LabelledExample]] = {
+        part: _counted(examples, read) for part, examples in given.items() if examples is not None
     }
     if by == "random":  # as read, so that the rows are those of `datasets`
-        parts = _split(parts, by, train_size, sizes, seed)
-    parts = {part: list(_distinct(parts[part], duplicates, left_out)) for part in parts}
+        as_read = {part: Stored.of(rows, LABELLED) for part, rows in units.items()}
+        units |= _split(as_read, by, train_size, sizes, seed)
+    parts = {
+        part: Stored.of(_distinct(rows, duplicates, left_out), LABELLED)
+        for part, rows in units.items()
+    }
     _refuse_empty(parts, Counter(skipped or {}) + left_out)
     if by != "random":
         parts["train"] = _without_leaks(parts, left_out, notes)
@@ -102,8 +123,9 @@ def prepare_labelled(
         parts = _split(parts, by, train_size, sizes, seed)
     parts = {p: subset_of(p, parts[p], subsets[p], left_out, notes) for p in parts}
     notes += _notes(parts)
-    labels = Counter(name for example in parts["train"] for name in names_in(example.label))
-    learned, validated, tested = (parts.get(part, []) for part in PARTS)
+    labels = Counter(name for label in labels_in(parts["train"]) for name in names_in(label))
+    nothing = parts["train"][:0]
+    learned, validated, tested = (parts.get(part, nothing) for part in PARTS)
     return PreparedLabels(
         learned,
         validated,
@@ -111,7 +133,7 @@ def prepare_labelled(
         counts={
             "read": dict(read),
             "skipped": dict((Counter(skipped or {}) + left_out).most_common()),
-            "split": {part: len(parts.get(part, [])) for part in PARTS},
+            "split": {part: len(parts.get(part, ())) for part in PARTS},
             "labels": dict(labels.most_common()),
         },
         notes=tuple(notes),
@@ -127,6 +149,12 @@ def text_key(example: LabelledExample) -> str:
     return "\0".join(normalised(text) for text in texts if text is not None)
 
 
+def labels_in(examples: Stored[LabelledExample]) -> list[Label]:
+    """The label of each; equal ones are one object, so that millions take little room."""
+    known: dict[Label, Label] = {}
+    return [known.setdefault(record[2], record[2]) for record in examples.records()]
+
+
 def _counted(examples: Iterable[LabelledExample], read: Counter[str]) -> Iterator[LabelledExample]:
     for example in examples:
         read[example.address.file] += 1
@@ -136,23 +164,24 @@ def _counted(examples: Iterable[LabelledExample], read: Counter[str]) -> Iterato
 def _distinct(
     examples: Iterable[LabelledExample], duplicates: str, left_out: Counter[str]
 ) -> Iterator[LabelledExample]:
-    seen: set[object] = set()
+    seen = HashSet()
     for example in examples:
-        key = (example.text, example.text_pair, example.label)
-        if duplicates == "skip" and key in seen:
-            left_out["duplicate"] += 1
-            continue
-        seen.add(key)
+        if duplicates == "skip":
+            texts = (example.text, example.text_pair)
+            value = hash_of(*(t for t in texts if t is not None), repr(example.label))
+            if not seen.add(value):
+                left_out["duplicate"] += 1
+                continue
         yield example
 
 
 def _split(
-    parts: dict[str, list[LabelledExample]],
+    parts: dict[str, Stored[LabelledExample]],
     by: str,
     train_size: float | None,
     sizes: dict[str, float],
     seed: int,
-) -> dict[str, list[LabelledExample]]:
+) -> dict[str, Stored[LabelledExample]]:
     """Split validation and test off training, where their sizes are above 0."""
     pool = parts["train"]
     if not pool:
@@ -170,35 +199,41 @@ def _split(
         rows = split_random(len(pool), train_size=train_size, **sizes, seed=seed)
         return merged(parts, rows)
     keys = (
-        [text_key(example) for example in pool]
+        (text_key(example) for example in pool)
         if by == "source"
-        else group_names([example.address for example in pool], by)
+        else group_names(((e.address.file, e.address.catalog) for e in pool), by)
     )
-    strata = strata_of([example.label for example in pool])
+    strata = strata_of(labels_in(pool))
     return merged(parts, split_stratified(keys, strata, by=by, **sizes, seed=seed))
 
 
+def _hashes(examples: Iterable[LabelledExample]) -> Iterator[int]:
+    return (hash_of(text_key(example)) for example in examples)
+
+
+def _held_out(parts: dict[str, Stored[LabelledExample]]) -> Iterator[int]:
+    """Hashes of the texts of validation and test."""
+    return (value for part in PARTS[1:] if part in parts for value in _hashes(parts[part]))
+
+
 def _without_leaks(
-    parts: dict[str, list[LabelledExample]], left_out: Counter[str], notes: list[str]
-) -> list[LabelledExample]:
+    parts: dict[str, Stored[LabelledExample]], left_out: Counter[str], notes: list[str]
+) -> Stored[LabelledExample]:
     """Training examples whose texts are in no given file of validation or test."""
-    held_out = {
-        text_key(example)
-        for part, examples in parts.items()
-        if part != "train"
-        for example in examples
-    }
-    kept = [example for example in parts["train"] if text_key(example) not in held_out]
-    if dropped := len(parts["train"]) - len(kept):
+    train, held_out = parts["train"], HashSet(_held_out(parts))
+    if not len(held_out):
+        return train
+    leaks = np.fromiter((value in held_out for value in _hashes(train)), bool, len(train))
+    if dropped := int(leaks.sum()):
         left_out[_LEAK] += dropped
         notes.append(
             "Left out of training because validation or test has the same text: "
             f"{dropped:,}. data.split.by=random would keep them."
         )
-    return kept
+    return train.select(~leaks)
 
 
-def _refuse_empty(parts: dict[str, list[LabelledExample]], reasons: Counter[str]) -> None:
+def _refuse_empty(parts: dict[str, Stored[LabelledExample]], reasons: Counter[str]) -> None:
     for part, examples in parts.items():
         if examples:
             continue
@@ -212,7 +247,7 @@ def _refuse_empty(parts: dict[str, list[LabelledExample]], reasons: Counter[str]
         )
 
 
-def _notes(parts: dict[str, list[LabelledExample]]) -> list[str]:
+def _notes(parts: dict[str, Stored[LabelledExample]]) -> list[str]:
     notes = []
     if conflicts := _num_conflicts(parts["train"]):
         texts = "text of training has" if conflicts == 1 else "texts of training have"
@@ -231,20 +266,21 @@ def _notes(parts: dict[str, list[LabelledExample]]) -> list[str]:
     return notes
 
 
-def _num_conflicts(examples: Sequence[LabelledExample]) -> int:
+def _num_conflicts(examples: Iterable[LabelledExample]) -> int:
     """Number of texts that occur with different labels."""
-    labels: dict[str, set[object]] = defaultdict(set)
+    texts, labelled, conflicts = HashSet(), HashSet(), HashSet()
     for example in examples:
-        labels[text_key(example)].add(example.label)
-    return sum(len(found) > 1 for found in labels.values())
+        key = text_key(example)
+        value = hash_of(key)
+        if labelled.add(hash_of(key, repr(example.label))) and not texts.add(value):
+            conflicts.add(value)
+    return len(conflicts)
 
 
-def _leaks(parts: dict[str, list[LabelledExample]]) -> int:
+def _leaks(parts: dict[str, Stored[LabelledExample]]) -> int:
     """Number of held-out examples whose texts are in training."""
-    learned = {text_key(example) for example in parts["train"]}
-    return sum(
-        text_key(example) in learned
-        for part, examples in parts.items()
-        if part != "train"
-        for example in examples
-    )
+    held_out = HashSet(_held_out(parts))
+    if not len(held_out):
+        return 0
+    learned = HashSet(value for value in _hashes(parts["train"]) if value in held_out)
+    return sum(value in learned for value in _held_out(parts))

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from attuner.data.examples import texts_of
+from attuner.data.features import Flags
+from attuner.data.hashes import HashSet, hash_of
 from attuner.data.splitting import normalised
 from attuner.data.units import Example
 
@@ -35,18 +40,38 @@ class Leak:
         )
 
 
-def find_leaks(train: Sequence[Example], **parts: Sequence[Example]) -> list[Leak]:
-    """The leaks from training into each part; parts without any are left out."""
-    sources = {normalised(example.source) for example in train}
-    pairs = set(_pairs(train))
+def find_leaks(train: Iterable[Example], **parts: Sequence[Example]) -> list[Leak]:
+    """The leaks from training into each part; parts without any are left out.
+
+    Memory grows with the parts, not with training.
+    """
+    held_out = source_hashes(*parts.values())
+    learned, pairs = HashSet(), HashSet()
+    for source, target in texts_of(train) if len(held_out) else ():
+        value = hash_of(normalised(source))
+        if value in held_out:
+            learned.add(value)
+            pairs.add(hash_of(source, target))
     leaks = []
     for part, examples in parts.items():
-        leaked = [example for example in examples if normalised(example.source) in sources]
+        leaked = same = 0
+        for source, target in texts_of(examples) if len(learned) else ():
+            if hash_of(normalised(source)) in learned:
+                leaked += 1
+                same += hash_of(source, target) in pairs
         if leaked:
-            same = sum(pair in pairs for pair in _pairs(leaked))
-            leaks.append(Leak(part, len(examples), len(leaked), same))
+            leaks.append(Leak(part, len(examples), leaked, same))
     return leaks
 
 
-def _pairs(examples: Iterable[Example]) -> Iterable[tuple[str, str]]:
-    return ((example.source, example.references[0]) for example in examples)
+def source_hashes(*parts: Iterable[Example]) -> HashSet:
+    """Hashes of the source texts, normalised."""
+    return HashSet(
+        hash_of(normalised(source)) for examples in parts for source, _ in texts_of(examples)
+    )
+
+
+def are_in(examples: Sequence[Example], known: HashSet) -> Flags:
+    """For each example, whether its source text, normalised, is among the known ones."""
+    found = (hash_of(normalised(source)) in known for source, _ in texts_of(examples))
+    return np.fromiter(found, bool, len(examples))

@@ -7,15 +7,21 @@ once more.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+
+from attuner.data.examples import languages_of
+from attuner.data.hashes import hash_of
+from attuner.data.leaks import source_hashes
 from attuner.data.splitting import normalised
+from attuner.data.stored import Stored
 from attuner.data.units import Example
 
 
-def with_temperature(examples: Sequence[Example], temperature: float) -> list[Example]:
+def with_temperature(examples: Stored[Example], temperature: float) -> Stored[Example]:
     """The examples, weighted so that languages are seen in proportion to `n^(1/temperature)`.
 
     Arivazhagan et al. 2019, "Massively Multilingual Neural Machine Translation in the Wild",
@@ -26,25 +32,21 @@ def with_temperature(examples: Sequence[Example], temperature: float) -> list[Ex
         examples: In several languages, each of which is a pair of source and target language.
         temperature: 1 leaves the weights; the larger, the more even.
     """
-    sizes: dict[tuple[str, str], float] = {}
-    for example in examples:
-        pair = (example.source_language, example.target_language)
-        sizes[pair] = sizes.get(pair, 0.0) + example.weight
-    if temperature == 1 or len(sizes) < 2:
-        return list(examples)
-    wanted = {pair: size ** (1 / temperature) for pair, size in sizes.items()}
-    scale = sum(sizes.values()) / sum(wanted.values())
-    factors = {pair: wanted[pair] * scale / size for pair, size in sizes.items()}
-    return [
-        replace(
-            example,
-            weight=example.weight * factors[(example.source_language, example.target_language)],
-        )
-        for example in examples
-    ]
+    if temperature == 1:
+        return examples
+    known: dict[tuple[str, str], int] = {}
+    pairs = np.fromiter(
+        (known.setdefault(pair, len(known)) for pair in languages_of(examples)), np.int64
+    )
+    if len(known) < 2:
+        return examples
+    sizes = np.bincount(pairs, weights=examples.weights)
+    wanted = sizes ** (1 / temperature)
+    factors = wanted * (sizes.sum() / wanted.sum()) / sizes
+    return examples.with_weights(examples.weights * factors[pairs])
 
 
-def with_share(general: Sequence[Example], share: float, num_others: float) -> list[Example]:
+def with_share(general: Stored[Example], share: float, num_others: float) -> Stored[Example]:
     """General text, weighted so that it makes up `share` of what an epoch sees.
 
     Args:
@@ -52,20 +54,21 @@ def with_share(general: Sequence[Example], share: float, num_others: float) -> l
         share: Above 0 and below 1.
         num_others: How many others an epoch sees.
     """
-    total = sum(example.weight for example in general)
+    total = math.fsum(general.weights)
     factor = share / (1 - share) * num_others / total if total else 1.0
-    return [replace(example, weight=example.weight * factor) for example in general]
+    return general.with_weights(general.weights * factor)
 
 
 def without_held_out(
-    general: Iterable[Example], held_out: Iterable[Example], left_out: Counter[str]
-) -> list[Example]:
-    """General text whose source text no held-out example has; the others are counted."""
-    known = {normalised(example.source) for example in held_out}
-    kept = []
+    general: Iterable[Example], held_out: Iterable[Iterable[Example]], left_out: Counter[str]
+) -> Iterator[Example]:
+    """General text whose source text no example of the held-out parts has.
+
+    The others are counted.
+    """
+    known = source_hashes(*held_out)
     for example in general:
-        if normalised(example.source) in known:
+        if hash_of(normalised(example.source)) in known:
             left_out["mixed in, but in validation or test"] += 1
         else:
-            kept.append(example)
-    return kept
+            yield example

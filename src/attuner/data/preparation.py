@@ -6,22 +6,28 @@ those in the three parts and those mixed in.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from attuner.data.leaks import find_leaks
+import numpy as np
+
+from attuner.data.examples import EXAMPLES, UNITS, languages_of, texts_of
+from attuner.data.features import Ints
+from attuner.data.hashes import HashSet, hash_of
+from attuner.data.leaks import are_in, find_leaks, source_hashes
 from attuner.data.mixing import with_share, with_temperature, without_held_out
 from attuner.data.segments import paired_lines
 from attuner.data.splitting import (
     Rows,
     group_keys,
-    normalised,
     split_groups,
     split_random,
     subset_rows,
 )
+from attuner.data.stored import Stored
 from attuner.data.units import Example, Unit
 from attuner.errors import DataError
 
@@ -56,9 +62,9 @@ class Prepared:
         whole_texts: Whether a model sees texts as a whole, not line by line.
     """
 
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
+    train: Stored[Example]
+    validation: Stored[Example]
+    test: Stored[Example]
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...] = ()
     whole_texts: bool = False
@@ -136,10 +142,10 @@ def prepare(
     if by == "random":
         rows = _split_as_read(units, train_size, sizes, seed)
         rows = {p: subset_of(p, rows[p], subsets[p], left_out[p], notes) for p in rows}
-        parts = {p: list(examples_of(rows[p], duplicates, left_out[p])) for p in rows}
+        parts = {p: _stored(rows[p], duplicates, left_out[p]) for p in rows}
         _refuse_empty(parts, left_out)
     else:
-        parts = {p: list(examples_of(units[p], duplicates, left_out[p])) for p in units}
+        parts = {p: _stored(units[p], duplicates, left_out[p]) for p in units}
         _refuse_empty(parts, left_out)
         if by == "source":
             parts["train"] = _without_leaks(parts, left_out["train"], notes)
@@ -149,9 +155,10 @@ def prepare(
     general = None
     if mix is not None:
         dropped = left_out["mix.sources"]
-        general = list(examples_of(counted(mix, read), duplicates, dropped))
-        held_out = [*parts.get("validation", ()), *parts.get("test", ())]
-        general = without_held_out(general, held_out, dropped)
+        found = examples_of(counted(mix, read), duplicates, dropped)
+        held_out = [parts[part] for part in PARTS[1:] if part in parts]
+        found = without_held_out(found, held_out, dropped)
+        general = Stored.of(found, EXAMPLES, beside=parts["train"])
         _refuse_empty({"mix.sources": general}, left_out)
     reasons = sum(left_out.values(), Counter(skipped or {}))
     prepared = _prepared(parts, read, reasons, notes, by, whole_texts)
@@ -159,11 +166,14 @@ def prepare(
     return prepared if general is None else _mixed(prepared, general, mix_share)
 
 
-def _mixed(prepared: Prepared, general: list[Example], share: float) -> Prepared:
+def _stored(units: Iterable[Unit], duplicates: str, left_out: Counter[str]) -> Stored[Example]:
+    return Stored.of(examples_of(units, duplicates, left_out), EXAMPLES)
+
+
+def _mixed(prepared: Prepared, general: Stored[Example], share: float) -> Prepared:
     """The prepared examples with general text after those of training."""
-    num_seen = sum(example.weight for example in prepared.train)
-    weighted = with_share(general, share, num_seen)
-    num_mixed = round(sum(example.weight for example in weighted))
+    weighted = with_share(general, share, math.fsum(prepared.train.weights))
+    num_mixed = round(math.fsum(weighted.weights))
     split = {**prepared.counts["split"], "mix": len(general)}
     notes = [
         f"Mixed in  {num_mixed:,} of {len(general):,} examples of general text in an epoch, "
@@ -173,13 +183,13 @@ def _mixed(prepared: Prepared, general: list[Example], share: float) -> Prepared
         notes.extend(_unpaired_notes(general, "examples mixed in"))
     return replace(
         prepared,
-        train=[*prepared.train, *weighted],
+        train=prepared.train.joined(weighted),
         counts={**prepared.counts, "split": split},
         notes=(*notes, *prepared.notes),
     )
 
 
-def _unpaired_notes(examples: list[Example], what: str) -> list[str]:
+def _unpaired_notes(examples: Iterable[Example], what: str) -> list[str]:
     """A line on those of which nothing is learned; none where there are none."""
     unpaired = num_unpaired(examples)
     if not unpaired:
@@ -191,28 +201,73 @@ def _unpaired_notes(examples: list[Example], what: str) -> list[str]:
 
 
 def training_pairs(
-    examples: Sequence[Example], *, whole_texts: bool = False
+    examples: Iterable[Example], *, whole_texts: bool = False
 ) -> Iterator[tuple[str, str, int]]:
     """Pairs of lines, or of whole texts, to learn from, each with the position of its example.
 
     An example whose two sides have different numbers of lines gives none:
     `num_unpaired` counts those.
     """
-    for index, example in enumerate(examples):
-        pairs = paired_lines(example.source, example.references[0], whole=whole_texts)
-        for source, target in pairs:
+    for index, texts in enumerate(texts_of(examples)):
+        for source, target in paired_lines(*texts, whole=whole_texts):
             yield source, target, index
+
+
+class LinePairs(Collection[tuple[str, str, int]]):
+    """Pairs of lines, or of whole texts, to learn from; made anew in each pass.
+
+    Args:
+        examples: What they are cut from.
+        places: Which of the examples; None for all.
+        whole_texts: Whether a model sees texts as a whole.
+    """
+
+    def __init__(self, examples: Stored[Example], places: Ints | None, whole_texts: bool) -> None:
+        self._examples = examples if places is None else examples.select(places)
+        self._places = places
+        self._whole_texts = whole_texts
+        self._num: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, str, int]]:
+        num, places = 0, self._places
+        for pair in training_pairs(self._examples, whole_texts=self._whole_texts):
+            num += 1
+            yield pair if places is None else (*pair[:2], int(places[pair[2]]))
+        self._num = num
+
+    def __len__(self) -> int:
+        if self._num is None:
+            self._num = sum(1 for _ in self)
+        return self._num
+
+    def __contains__(self, pair: object) -> bool:
+        return any(pair == other for other in self)
+
+
+Languages = tuple[str | None, str | None]
+
+
+def pairs_by_languages(examples: Stored[Example], whole_texts: bool) -> dict[Languages, LinePairs]:
+    """Pairs to learn from, by what a codec is told of their languages."""
+    known: dict[Languages, int] = {}
+    told = (
+        (source, target) if source else (None, None) for source, target in languages_of(examples)
+    )
+    numbers = np.fromiter((known.setdefault(pair, len(known)) for pair in told), np.int64)
+    if len(known) == 1:
+        return {languages: LinePairs(examples, None, whole_texts) for languages in known}
+    return {
+        languages: LinePairs(examples, np.flatnonzero(numbers == number), whole_texts)
+        for languages, number in known.items()
+    }
 
 
 def num_unpaired(examples: Iterable[Example]) -> int:
     """Number of examples whose two sides have different numbers of lines."""
     return sum(
-        next(iter(paired_lines(example.source, example.references[0])), None) is None
-        for example in examples
-        if "\n" in example.source
-        or "\r" in example.source
-        or "\n" in example.references[0]
-        or "\r" in example.references[0]
+        not paired_lines(source, target)
+        for source, target in texts_of(examples)
+        if "\n" in source or "\r" in source or "\n" in target or "\r" in target
     )
 
 
@@ -227,15 +282,16 @@ def examples_of(
     units: Iterable[Unit], duplicates: str, left_out: Counter[str]
 ) -> Iterator[Example]:
     """Examples of the usable units; the others are counted by reason."""
-    seen: set[tuple[str, ...]] = set()
+    seen = HashSet()
     for unit in units:
         targets = tuple(target for target in unit.targets if target.strip())
         reason: str | None = _fault(unit, targets)
-        if reason is None and duplicates == "skip":
-            pair = (unit.target_language, unit.source, *targets)
-            if pair in seen:
-                reason = "duplicate"
-            seen.add(pair)
+        if (
+            reason is None
+            and duplicates == "skip"
+            and not seen.add(hash_of(unit.target_language, unit.source, *targets))
+        ):
+            reason = "duplicate"
         if reason is not None:
             left_out[reason] += 1
             continue
@@ -262,9 +318,9 @@ def _fault(unit: Unit, targets: tuple[str, ...]) -> str | None:
 
 def _split_as_read(
     units: dict[str, Iterator[Unit]], train_size: float | None, sizes: dict[str, float], seed: int
-) -> dict[str, list[Unit]]:
+) -> dict[str, Stored[Unit]]:
     """With `by="random"`: the rows of each part, unfiltered, in the order of `datasets`."""
-    parts = {part: list(rows) for part, rows in units.items()}
+    parts = {part: Stored.of(rows, UNITS) for part, rows in units.items()}
     if train_size is not None and "validation" in units:
         raise DataError(
             f"data.split.train_size={train_size:g} was given together with data.validation.",
@@ -284,8 +340,12 @@ def _split_as_read(
 
 
 def _split_groups(
-    parts: dict[str, list[Example]], by: str, sizes: dict[str, float], seed: int, notes: list[str]
-) -> dict[str, list[Example]]:
+    parts: dict[str, Stored[Example]],
+    by: str,
+    sizes: dict[str, float],
+    seed: int,
+    notes: list[str],
+) -> dict[str, Stored[Example]]:
     """Split validation and test off training by groups, where their sizes are above 0."""
     if not any(sizes.values()):
         return parts
@@ -307,20 +367,19 @@ def _split_groups(
     return merged(parts, rows)
 
 
-def merged(parts: dict[str, list[Row]], rows: Rows) -> dict[str, list[Row]]:
+def merged(parts: dict[str, Stored[Row]], rows: Rows) -> dict[str, Stored[Row]]:
     """The parts, with those of `rows` cut out of training; parts nobody asked for are missing."""
-    pool = parts["train"]
-    cut = {part: [pool[row] for row in getattr(rows, part)] for part in PARTS}
+    cut = {part: parts["train"].select(getattr(rows, part)) for part in PARTS}
     return parts | {part: cut[part] for part in PARTS if cut[part]}
 
 
 def subset_of(
     part: str,
-    rows: list[Row],
+    rows: Stored[Row],
     subset: tuple[int, int] | None,
     left_out: Counter[str],
     notes: list[str],
-) -> list[Row]:
+) -> Stored[Row]:
     """The rows of a part that a subset, its number and seed, keeps; the others are counted."""
     if subset is None or not rows:
         return rows
@@ -328,22 +387,17 @@ def subset_of(
     if n > len(rows):
         notes.append(f"{part} has {len(rows):,} examples, fewer than its subset's n={n:,}: all.")
     left_out["not in the subset"] += max(0, len(rows) - n)
-    return [rows[row] for row in subset_rows(len(rows), n=n, seed=seed)]
+    return rows.select(subset_rows(len(rows), n=n, seed=seed))
 
 
 def _without_leaks(
-    parts: dict[str, list[Example]], left_out: Counter[str], notes: list[str]
-) -> list[Example]:
+    parts: dict[str, Stored[Example]], left_out: Counter[str], notes: list[str]
+) -> Stored[Example]:
     """Training examples whose source text is in no given file of validation or test."""
-    held_out = {
-        normalised(example.source)
-        for part, examples in parts.items()
-        if part != "train"
-        for example in examples
-    }
-    if not held_out:
+    held_out = source_hashes(*(parts[part] for part in PARTS[1:] if part in parts))
+    if not len(held_out):
         return parts["train"]
-    kept = [example for example in parts["train"] if normalised(example.source) not in held_out]
+    kept = parts["train"].select(~are_in(parts["train"], held_out))
     dropped = len(parts["train"]) - len(kept)
     if dropped:
         left_out["source also in validation or test"] += dropped
@@ -354,7 +408,7 @@ def _without_leaks(
     return kept
 
 
-def _refuse_empty(parts: dict[str, list[Example]], left_out: dict[str, Counter[str]]) -> None:
+def _refuse_empty(parts: dict[str, Stored[Example]], left_out: dict[str, Counter[str]]) -> None:
     for part, examples in parts.items():
         reasons = left_out[part]
         if examples:
@@ -392,14 +446,15 @@ def skipped_sentence(reasons: Counter[str]) -> str:
 
 
 def _prepared(
-    parts: dict[str, list[Example]],
+    parts: dict[str, Stored[Example]],
     read: Counter[str],
     reasons: Counter[str],
     notes: list[str],
     by: str,
     whole_texts: bool,
 ) -> Prepared:
-    train, validation, test = (parts.get(part, []) for part in PARTS)
+    nothing = parts["train"][:0]
+    train, validation, test = (parts.get(part, nothing) for part in PARTS)
     if by != "source":  # there, none is left
         leaks = find_leaks(train, validation=validation, test=test)
         notes.extend(map(str, leaks))
@@ -420,7 +475,7 @@ def _prepared(
         counts={
             "read": dict(read),
             "skipped": dict(reasons.most_common()),
-            "split": {part: len(parts.get(part, [])) for part in PARTS},
+            "split": {part: len(parts.get(part, ())) for part in PARTS},
         },
         notes=tuple(notes),
         whole_texts=whole_texts,

@@ -64,6 +64,7 @@ def read_units(
     config: str | None = None,
     revision: str | None = None,
     split: str = "train",
+    streaming: bool = False,
     columns: Mapping[str, str] = {},
     references: Sequence[str] = (),
     encoding: str = "utf-8",
@@ -84,6 +85,7 @@ def read_units(
         config: Configuration of a Hub data set; of a folder, its sub-folder.
         revision: Branch, tag or commit of a Hub data set.
         split: Split of a Hub data set, also where a folder holds its numbered files.
+        streaming: Whether a Hub data set is read as it comes, and no copy of it kept.
         columns: Names of the columns of a table, by side (`source`, `target`).
         references: Further columns of a table with target texts.
         encoding: Encoding of text files that do not declare their own.
@@ -113,7 +115,9 @@ def read_units(
     )  # fmt: skip
     if path.startswith("hub:"):
         name = path.removeprefix("hub:")
-        yield from read_hub(name, asked, config=config, revision=revision, split=split)
+        yield from read_hub(
+            name, asked, config=config, revision=revision, split=split, streaming=streaming
+        )
     elif target_path is not None:
         asked.require_one_target(path)
         yield from read_parallel(_one_file(path), _one_file(target_path), asked)

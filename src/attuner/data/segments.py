@@ -8,7 +8,7 @@ model that makes any text from any other sees the whole text, and says where lin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Line breaks that str.splitlines would honour but localisation files do not mean (\x0b, \x0c,
@@ -70,16 +70,10 @@ def segment(text: str, *, whole: bool = False) -> Segments:
     return Segments(tuple(lines), tuple(glue))
 
 
-def paired_lines(source: str, target: str, *, whole: bool = False) -> Iterator[tuple[str, str]]:
+def paired_lines(source: str, target: str, *, whole: bool = False) -> Sequence[tuple[str, str]]:
     """Pair the lines of two texts, or the whole ones, where both have as many; else nothing."""
-    ours, theirs = _lines(source, whole), _lines(target, whole)
-    if len(ours) == len(theirs):
-        yield from zip(ours, theirs, strict=True)
-
-
-def _lines(text: str, whole: bool) -> tuple[str, ...]:
-    """The lines of `segment`, without the glue: most texts have one, and no search is needed."""
-    if not whole and ("\n" in text or "\r" in text):
-        return segment(text).lines
-    core = text.strip()
-    return (core,) if core else ()
+    if whole or not ("\n" in source or "\r" in source or "\n" in target or "\r" in target):
+        ours, theirs = source.strip(), target.strip()  # most texts: no search is needed
+        return ((ours, theirs),) if ours and theirs else ()
+    sources, targets = segment(source).lines, segment(target).lines
+    return tuple(zip(sources, targets, strict=True)) if len(sources) == len(targets) else ()

@@ -7,17 +7,23 @@ A catalog that grows keeps its test strings out of the next training.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from attuner.data.units import Address, Example
+import numpy as np
+import numpy.typing as npt
+
+from attuner.data.examples import places_of, texts_of
+from attuner.data.features import Flags, Ints
+from attuner.data.hashes import hash_of
+from attuner.data.units import Example
 from attuner.errors import DataError
+
+Ranks = npt.NDArray[np.uint64]
 
 # What stays together, in the plural of the user's words.
 GROUPS = {"source": "different source texts", "catalog": "catalogs", "file": "files"}
@@ -30,9 +36,9 @@ _ACCELERATOR = re.compile(r"\s*\([&_]\w\)|[&_](?=\w)")
 class Rows:
     """Row numbers of each part, counted from 0."""
 
-    train: list[int]
-    validation: list[int]
-    test: list[int]
+    train: Ints
+    validation: Ints
+    test: Ints
 
 
 def normalised(text: str) -> str:
@@ -52,23 +58,32 @@ def normalised(text: str) -> str:
     return text.rstrip(" .:") or text
 
 
-def group_keys(examples: Iterable[Example], by: str) -> list[str]:
+def group_keys(examples: Iterable[Example], by: str) -> Iterator[str]:
     """For each example, the name of the group that it must stay with."""
     if by == "source":
-        return [normalised(example.source) for example in examples]
-    return group_names([example.address for example in examples], by)
+        return (normalised(source) for source, _ in texts_of(examples))
+    return group_names(places_of(examples), by)
 
 
-def group_names(addresses: Sequence[Address], by: str) -> list[str]:
-    """For each address, its catalog or file, whatever `by` says."""
-    names = [a.catalog or a.file if by == "catalog" else a.file for a in addresses]
+def group_names(places: Iterable[tuple[str, str]], by: str) -> Iterator[str]:
+    """For each file and catalog, the one that `by` says; memory grows with different ones only."""
+    known: dict[str, int] = {}
+    numbers = np.fromiter(
+        (
+            known.setdefault(catalog or file if by == "catalog" else file, len(known))
+            for file, catalog in places
+        ),
+        np.int64,
+    )
+    names = list(known)
     # Where the data lie must not change the division: the folder that all share is left out.
     shared = os.path.commonprefix(names)  # noqa: RUF071 (cut at the last slash below)
-    return [name[shared.rfind("/") + 1 :] for name in names]
+    short = [name[shared.rfind("/") + 1 :] for name in names]
+    return (short[number] for number in numbers)
 
 
 def split_groups(
-    keys: Sequence[str], *, by: str, validation: float, test: float, seed: int
+    keys: Iterable[str], *, by: str, validation: float, test: float, seed: int
 ) -> Rows:
     """Divide rows so that rows with one key stay together.
 
@@ -86,24 +101,25 @@ def split_groups(
     Raises:
         DataError: The rows or groups are too few.
     """
-    sizes = Counter(keys)
-    wanted = wanted_sizes(len(keys), validation=validation, test=test)
+    # Groups in the order of their ranks, and the place of each row's group among them.
+    groups, group_of, sizes = np.unique(
+        ranks_of(keys, seed), return_inverse=True, return_counts=True
+    )
+    wanted = wanted_sizes(len(group_of), validation=validation, test=test)
     parts = ["train", *wanted]
-    if len(sizes) < len(parts):
-        raise too_few_groups(len(sizes), by, parts)
-    ranked = sorted(sizes, key=lambda key: rank(key, seed))
+    if len(groups) < len(parts):
+        raise too_few_groups(len(groups), by, parts)
     # Test from the front and validation from the back: neither's border moves the other's.
-    part_of: dict[str, str] = {}
-    for part, order in (("test", ranked), ("validation", ranked[::-1])):
+    part_of = np.zeros(len(groups), np.int8)
+    for number, (part, order) in enumerate((("test", 1), ("validation", -1)), start=1):
         if part in wanted:
-            free = [key for key in order if key not in part_of]
+            free = np.flatnonzero(part_of == 0)[::order]
             spare = 1 + ("validation" in wanted and part == "test")  # groups for other parts
-            for key in _fill(free, sizes, wanted[part], at_most=len(free) - spare):
-                part_of[key] = part
-    rows = Rows([], [], [])
-    for row, key in enumerate(keys):
-        getattr(rows, part_of.get(key, "train")).append(row)
-    return rows
+            chosen = _fill(sizes[free], wanted[part], at_most=len(free) - spare)
+            part_of[free[chosen]] = number
+    part_of_row = part_of[group_of]
+    train, test_rows, validation_rows = (np.flatnonzero(part_of_row == n) for n in range(3))
+    return Rows(train, validation_rows, test_rows)
 
 
 def split_random(
@@ -119,8 +135,6 @@ def split_random(
     Raises:
         DataError: The rows are too few.
     """
-    import numpy as np
-
     if train_size is not None:
         num_train = math.floor(train_size * num_rows) if train_size < 1 else int(train_size)
         if not 0 < num_train < num_rows:
@@ -134,17 +148,14 @@ def split_random(
     else:
         wanted = wanted_sizes(num_rows, validation=validation, test=test)
         num_test, num_validation = wanted.get("test", 0), wanted.get("validation", 0)
-    order = np.random.default_rng(seed).permutation(num_rows).tolist()
+    order = np.random.default_rng(seed).permutation(num_rows)
     held_out = num_test + num_validation
     return Rows(train=order[held_out:], validation=order[num_test:held_out], test=order[:num_test])
 
 
-def subset_rows(num_rows: int, *, n: int, seed: int) -> list[int]:
+def subset_rows(num_rows: int, *, n: int, seed: int) -> Ints:
     """Row numbers of `dataset.shuffle(seed=seed).select(range(n))`; all where `n` is larger."""
-    import numpy as np
-
-    rows: list[int] = np.random.default_rng(seed).permutation(num_rows)[:n].tolist()
-    return rows
+    return np.random.default_rng(seed).permutation(num_rows)[:n]
 
 
 def wanted_sizes(num_rows: int, **sizes: float) -> dict[str, int]:
@@ -165,26 +176,32 @@ def wanted_sizes(num_rows: int, **sizes: float) -> dict[str, int]:
     return wanted
 
 
-def rank(key: str, seed: int) -> bytes:
+def rank(key: str, seed: int) -> int:
     """A number that tells groups apart by chance: a hash of the seed and their key."""
-    return hashlib.blake2b(f"{seed} {key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return hash_of(f"{seed} {key}")
 
 
-def _fill(order: Sequence[str], sizes: Counter[str], wanted: int, *, at_most: int) -> list[str]:
-    """Groups from the front of `order` whose sizes add up to `wanted` as nearly as they can."""
-    chosen: dict[str, None] = {}
-    missing = wanted
-    for key in order:
-        if missing == 0 or len(chosen) == at_most:
+def ranks_of(keys: Iterable[str], seed: int) -> Ranks:
+    """The rank of each key."""
+    return np.fromiter((rank(key, seed) for key in keys), np.uint64)
+
+
+def _fill(sizes: Ints, wanted: int, *, at_most: int) -> Flags:
+    """Which groups from the front have sizes that add up to `wanted` as nearly as they can."""
+    chosen = np.zeros(len(sizes), bool)
+    missing, num = wanted, 0
+    for place, size in enumerate(sizes.tolist()):
+        if missing == 0 or num == at_most:
             break
-        if sizes[key] <= missing:
-            chosen[key] = None
-            missing -= sizes[key]
+        if size <= missing:
+            chosen[place] = True
+            missing -= size
+            num += 1
     # One group too many, where that is nearer than one too few.
-    smallest = min((key for key in order if key not in chosen), key=lambda key: sizes[key])
-    if not chosen or (sizes[smallest] < 2 * missing and len(chosen) < at_most):
-        chosen[smallest] = None
-    return list(chosen)
+    smallest = int(np.where(chosen, sizes.max() + 1, sizes).argmin())
+    if not num or (sizes[smallest] < 2 * missing and num < at_most):
+        chosen[smallest] = True
+    return chosen
 
 
 def too_few_groups(num_groups: int, by: str, parts: list[str]) -> DataError:

@@ -8,13 +8,13 @@ rows added later.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from attuner.data.features import Ints
 from attuner.data.labels import Label
-from attuner.data.splitting import Rows, rank, too_few_groups, wanted_sizes
+from attuner.data.splitting import Rows, rank, ranks_of, too_few_groups, wanted_sizes
 
 # Ratings are divided into so many ranges with equally many examples.
 _NUM_RANGES = 10
@@ -36,7 +36,7 @@ def strata_of(labels: Sequence[Label]) -> list[str]:
 
 
 def split_stratified(
-    keys: Sequence[str],
+    keys: Iterable[str],
     strata: Sequence[str],
     *,
     by: str,
@@ -61,42 +61,44 @@ def split_stratified(
     Raises:
         DataError: The rows or groups are too few.
     """
-    sizes = Counter(keys)
-    wanted = wanted_sizes(len(keys), validation=validation, test=test)
-    groups = _groups_of_strata(keys, strata, seed)
-    part_of: dict[str, str] = {}
-    rows_of = {stratum: sum(sizes[key] for key in ranked) for stratum, ranked in groups.items()}
+    # Groups in the order of their ranks, and the place of each row's group among them.
+    groups, group_of, sizes = np.unique(
+        ranks_of(keys, seed), return_inverse=True, return_counts=True
+    )
+    wanted = wanted_sizes(len(group_of), validation=validation, test=test)
+    names = sorted(set(strata))
+    stratum_of = _strata_of_groups(group_of, strata, names)
+    rows_of = np.bincount(stratum_of, sizes, len(names)).astype(np.int64)
+    part_of = np.zeros(len(groups), np.int8)
     # Test from the front and validation from the back: neither's border moves the other's.
-    for part, step in (("test", 1), ("validation", -1)):
+    for number, (part, order) in enumerate((("test", 1), ("validation", -1)), start=1):
         if part not in wanted:
             continue
-        for stratum, quota in _quotas(rows_of, wanted[part], seed).items():
-            free = [key for key in groups[stratum][::step] if key not in part_of]
-            for key in free[: len(free) - 1]:
-                if quota < sizes[key] / 2:
-                    break
-                part_of[key] = part
-                quota -= sizes[key]
-    if set(part_of.values()) != set(wanted):
-        raise too_few_groups(len(sizes), by, ["train", *wanted])
-    rows = Rows([], [], [])
-    for row, key in enumerate(keys):
-        getattr(rows, part_of.get(key, "train")).append(row)
-    return rows
+        quotas = _quotas(dict(zip(names, rows_of.tolist(), strict=True)), wanted[part], seed)
+        for stratum, name in enumerate(names):
+            free = np.flatnonzero((stratum_of == stratum) & (part_of == 0))[::order][:-1]
+            before = sizes[free].cumsum() - sizes[free]
+            is_full = quotas[name] - before < sizes[free] / 2
+            end = int(is_full.argmax()) if is_full.any() else len(free)
+            part_of[free[:end]] = number
+    part_of_row = part_of[group_of]
+    train, test_rows, validation_rows = (np.flatnonzero(part_of_row == n) for n in range(3))
+    found = {"test": test_rows, "validation": validation_rows}
+    if not all(len(found[part]) for part in wanted):
+        raise too_few_groups(len(groups), by, ["train", *wanted])
+    return Rows(train, validation_rows, test_rows)
 
 
-def _groups_of_strata(
-    keys: Sequence[str], strata: Sequence[str], seed: int
-) -> dict[str, list[str]]:
-    """The groups of each stratum, ranked."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for key, stratum in zip(keys, strata, strict=True):
-        counts[key][stratum] += 1
-    groups: dict[str, list[str]] = defaultdict(list)
-    for key in sorted(counts, key=lambda key: rank(key, seed)):
-        most = max(counts[key].values())
-        groups[min(s for s, n in counts[key].items() if n == most)].append(key)
-    return groups
+def _strata_of_groups(group_of: Ints, strata: Sequence[str], names: Sequence[str]) -> Ints:
+    """The stratum that most rows of each group have, the first by name of several such."""
+    numbers = {name: number for number, name in enumerate(names)}
+    of_rows = np.fromiter((numbers[stratum] for stratum in strata), np.int64, len(strata))
+    pairs, counts = np.unique(group_of * len(names) + of_rows, return_counts=True)
+    groups, of_pairs = np.divmod(pairs, len(names))
+    order = np.lexsort((of_pairs, -counts, groups))
+    is_first = np.diff(groups[order], prepend=-1) > 0
+    found: Ints = of_pairs[order[is_first]]
+    return found
 
 
 def _quotas(sizes: Mapping[str, int], wanted: int, seed: int) -> dict[str, int]:

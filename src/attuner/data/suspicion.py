@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from attuner.data.examples import texts_of
 from attuner.data.placeholders import compare_placeholders
 from attuner.data.segments import paired_lines
 from attuner.data.units import Example
@@ -55,32 +58,35 @@ class Suspicion:
 
 
 def find_suspicious(
-    examples: Sequence[Example], *, num_shown: int = 5, whole_texts: bool = False
+    examples: Iterable[Example], *, num_shown: int = 5, whole_texts: bool = False
 ) -> list[Suspicion]:
     """Pairs that may be wrong, by reason; reasons without any are left out.
+
+    The examples are passed through twice, and not kept.
 
     With `whole_texts`, a target need not have the placeholders and lines of its source.
     """
     ratio = _usual_ratio(examples)
-    found: dict[str, list[tuple[Example, str]]] = {reason: [] for reason in REASONS}
+    counts = dict.fromkeys(REASONS, 0)
+    shown: dict[str, list[tuple[int, Suspect]]] = {reason: [] for reason in REASONS}
     for example in examples:
         for reason, detail in _oddities(example, ratio):
             if whole_texts and reason in ("placeholders", "lines"):
                 continue
-            found[reason].append((example, detail))
-    # Long copies are seldom names or units.
-    found["copied"].sort(key=lambda entry: -len(entry[0].source.split()))
+            counts[reason] += 1
+            # Long copies are seldom names or units; of all else, the first are shown.
+            merit = len(example.source.split()) if reason == "copied" else 0
+            entries = shown[reason]
+            if len(entries) < num_shown or merit > entries[-1][0]:
+                target = example.references[0]
+                suspect = Suspect(str(example.address), example.source, target, detail)
+                entries.append((merit, suspect))
+                entries.sort(key=lambda entry: -entry[0])
+                del entries[num_shown:]
     return [
-        Suspicion(
-            reason,
-            len(entries),
-            tuple(
-                Suspect(str(example.address), example.source, example.references[0], detail)
-                for example, detail in entries[:num_shown]
-            ),
-        )
-        for reason, entries in found.items()
-        if entries
+        Suspicion(reason, num, tuple(suspect for _, suspect in shown[reason]))
+        for reason, num in counts.items()
+        if num
     ]
 
 
@@ -97,15 +103,19 @@ def _oddities(example: Example, usual_ratio: float) -> Iterator[tuple[str, str]]
             yield "length", f"{len(source)} characters against {len(target)}"
     if source == target and any(character.isalpha() for character in source):
         yield "copied", ""
-    if ("\n" in source or "\n" in target) and not any(paired_lines(source, target)):
+    if ("\n" in source or "\n" in target) and not paired_lines(source, target):
         yield "lines", f"{len(source.splitlines())} lines against {len(target.splitlines())}"
 
 
-def _usual_ratio(examples: Sequence[Example]) -> float:
+def _usual_ratio(examples: Iterable[Example]) -> float:
     """Median of target length by source length, over texts of some length."""
-    ratios = sorted(
-        len(example.references[0]) / len(example.source)
-        for example in examples
-        if len(example.source) >= _TELLING_CHARACTERS
+    ratios = np.fromiter(
+        (
+            len(target) / len(source)
+            for source, target in texts_of(examples)
+            if len(source) >= _TELLING_CHARACTERS
+        ),
+        np.float64,
     )
-    return ratios[len(ratios) // 2] if ratios else 1.0
+    ratios.sort()
+    return float(ratios[len(ratios) // 2]) if len(ratios) else 1.0

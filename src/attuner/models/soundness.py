@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.data.flat_arrays import blocks_of
 from attuner.models.json_files import read_json_object
 
 if TYPE_CHECKING:
@@ -211,12 +212,13 @@ def id_findings(model: Any, codec: TextCodec) -> Iterator[Finding]:
 def used_id_findings(model: Any, source: TokenColumn, target: TokenColumn) -> Iterator[Finding]:
     """Ids in the data that the model has no row for: looking them up would stop the run."""
     for side, column, rows in zip(_SIDES, (source, target), vocabulary_rows(model), strict=True):
-        is_high = column.values >= rows
-        if is_high.any():
-            first = int(is_high.argmax())
+        high = [block[block >= rows] for block in blocks_of(column.values)]
+        num = sum(map(len, high))
+        if num:
+            first = next(int(ids[0]) for ids in high if len(ids))
             yield Finding(
-                f"{int(is_high.sum()):,} {side} tokens of the data have ids that the model does "
-                f"not know, {int(column.values[first]):,} first; it has {rows:,} tokens.",
+                f"{num:,} {side} tokens of the data have ids that the model does not know, "
+                f"{first:,} first; it has {rows:,} tokens.",
                 f"Expected ids from 0 to {rows - 1:,}.",
                 "Take the tokenizer that belongs to the checkpoint.",
             )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from attuner.models.classifier_tokens import ClassifierTokens
     from attuner.tasks.task import Batch
 
+# Texts tokenised at a time.
+_CHUNK = 5_000
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedLabels:
@@ -35,14 +40,36 @@ class EncodedLabels:
 
 
 def encode(
-    examples: Sequence[LabelledExample],
+    examples: Iterable[LabelledExample],
+    tokens: ClassifierTokens,
+    labels: LabelSet,
+    **options: Any,
+) -> EncodedLabels:
+    """Turn labelled examples into token ids and targets; options as those of `encoded_chunks`."""
+    chunks = list(encoded_chunks(examples, tokens, labels, **options))
+    if len(chunks) == 1:
+        return chunks[0]
+    made = [chunk.features for chunk in chunks]
+    types = [features.token_types for features in made if features.token_types is not None]
+    features = LabelledTexts(
+        TokenColumn.concatenate([features.tokens for features in made]),
+        TokenColumn.concatenate(types) if types else None,
+        np.concatenate([features.targets for features in made]),
+        np.concatenate([features.weight for features in made]),
+        np.concatenate([features.example for features in made]),
+    )
+    return EncodedLabels(features, dict(sum((Counter(c.counts) for c in chunks), Counter())))
+
+
+def encoded_chunks(
+    examples: Iterable[LabelledExample],
     tokens: ClassifierTokens,
     labels: LabelSet,
     *,
     max_tokens: int = 128,
     too_long: str = "cut",
-) -> EncodedLabels:
-    """Turn labelled examples into token ids and targets.
+) -> Iterator[EncodedLabels]:
+    """Turn labelled examples into token ids and targets, some thousand at a time.
 
     Args:
         examples: Examples with labels of `labels`; all pairs, or none.
@@ -51,30 +78,35 @@ def encode(
         max_tokens: Longest sequence, special tokens included; of a pair, both texts together.
         too_long: `cut` or `skip`.
 
-    Returns:
-        The features, and counts by reason: "text cut", "too long".
+    Yields:
+        The features, and counts by reason: "text cut", "too long". At least one piece.
     """
-    is_pair = bool(examples) and examples[0].text_pair is not None
-    encoded = tokens.encode(
-        [example.text for example in examples],
-        [example.text_pair or "" for example in examples] if is_pair else None,
-        max_tokens=max_tokens + (too_long == "skip"),  # one more shows which are longer
-    )
-    fits = encoded.tokens.lengths <= max_tokens
-    kept = [example for example, it_fits in zip(examples, fits, strict=True) if it_fits]
-    types = encoded.token_types
-    features = LabelledTexts(
-        encoded.tokens.where(fits),
-        None if types is None else types.where(fits),
-        labels.encode([example.label for example in kept]),
-        np.array([example.weight for example in kept], np.float64),
-        np.flatnonzero(fits),
-    )
-    counts = {
-        "text cut": encoded.num_cut if too_long == "cut" else 0,
-        "too long": len(examples) - len(kept),
-    }
-    return EncodedLabels(features, {reason: n for reason, n in counts.items() if n})
+    rest, start = iter(examples), 0
+    while (chunk := list(islice(rest, _CHUNK))) or not start:
+        is_pair = bool(chunk) and chunk[0].text_pair is not None
+        encoded = tokens.encode(
+            [example.text for example in chunk],
+            [example.text_pair or "" for example in chunk] if is_pair else None,
+            max_tokens=max_tokens + (too_long == "skip"),  # one more shows which are longer
+        )
+        fits = encoded.tokens.lengths <= max_tokens
+        kept = [example for example, it_fits in zip(chunk, fits, strict=True) if it_fits]
+        types = encoded.token_types
+        features = LabelledTexts(
+            encoded.tokens.where(fits),
+            None if types is None else types.where(fits),
+            labels.encode([example.label for example in kept]),
+            np.array([example.weight for example in kept], np.float64),
+            np.flatnonzero(fits) + start,
+        )
+        counts = {
+            "text cut": encoded.num_cut if too_long == "cut" else 0,
+            "too long": len(chunk) - len(kept),
+        }
+        yield EncodedLabels(features, {reason: n for reason, n in counts.items() if n})
+        if not chunk:
+            return
+        start += len(chunk)
 
 
 class ClassificationTask:
@@ -143,7 +175,7 @@ class ClassificationTask:
             pairs `token_type_ids` (B, S), and `position_ids` where rows are filled up on the
             left. And `targets`, (B,) or (B, C). With a shape, `real` (B,) says which rows are.
         """
-        lengths = features.tokens.lengths[rows]
+        lengths = features.tokens.lengths_at(rows)
         rows = rows[np.argsort(lengths, kind="stable")]
         targets = torch.from_numpy(features.targets[rows])
         columns = {"input_ids": (features.tokens, self._pad)}

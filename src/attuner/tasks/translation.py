@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +23,6 @@ from attuner.models.packing import can_pack, packing, positions_like_words
 from attuner.tasks.task import FIXED, FixedShape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Batch
 
@@ -42,16 +42,25 @@ class Encoded:
 
 
 def encode(
-    pairs: Sequence[tuple[str, str, int]],
+    pairs: Collection[tuple[str, str, int]],
+    codec: TextCodec,
+    **options: Any,
+) -> Encoded:
+    """Turn pairs of lines into token ids; the options are those of `encoded_chunks`."""
+    return concatenated(list(encoded_chunks(pairs, codec, **options)))
+
+
+def encoded_chunks(
+    pairs: Collection[tuple[str, str, int]],
     codec: TextCodec,
     *,
-    weights: Sequence[float] = (),
+    weights: Sequence[float] | npt.NDArray[np.float64] = (),
     max_source_tokens: int = 128,
     max_target_tokens: int = 128,
     too_long: str = "cut",
     progress: Progress | None = None,
-) -> Encoded:
-    """Turn pairs of lines into token ids.
+) -> Iterator[Encoded]:
+    """Turn pairs of lines into token ids, a thousand at a time.
 
     Args:
         pairs: Source line, target line, index of the example they were cut from.
@@ -62,13 +71,15 @@ def encode(
         too_long: `cut` (the end token is kept) or `skip`.
         progress: Called with lines done and in all.
 
-    Returns:
-        The features, and counts by reason: "source cut", "target cut", "too long".
+    Yields:
+        The features, and counts by reason: "source cut", "target cut", "too long". At least one
+        piece, which is empty where there are no pairs.
     """
-    chunks = []
-    counts: Counter[str] = Counter()
-    for start in range(0, len(pairs), _CHUNK):
-        sources, targets, examples = zip(*pairs[start : start + _CHUNK], strict=True)
+    of_examples = np.asarray(weights, np.float64)
+    rest = iter(pairs)
+    num_done = 0
+    while chunk := list(islice(rest, _CHUNK)):
+        sources, targets, examples = zip(*chunk, strict=True)
         source, target = codec.encode_source(sources), codec.encode_target(targets)
         example = np.array(examples, np.int64)
         source_is_long = source.lengths > max_source_tokens
@@ -76,23 +87,23 @@ def encode(
         if too_long == "skip":
             fits = ~(source_is_long | target_is_long)
             source, target, example = source.where(fits), target.where(fits), example[fits]
-            counts["too long"] += len(fits) - len(example)
+            counts = {"too long": len(fits) - len(example)}
         else:
             source = source.cut(max_source_tokens, codec.num_source_ends)
             target = target.cut(max_target_tokens)
-            counts["source cut"] += int(source_is_long.sum())
-            counts["target cut"] += int(target_is_long.sum())
-        chunks.append((source, target, example))
+            counts = {
+                "source cut": int(source_is_long.sum()),
+                "target cut": int(target_is_long.sum()),
+            }
+        weight = of_examples[example] if len(of_examples) else np.ones(len(example))
+        features = SequencePairs(source, target, example, weight)
+        yield Encoded(features, {reason: n for reason, n in counts.items() if n})
+        num_done += len(chunk)
         if progress:
-            progress(start + len(sources), len(pairs))
-    example = np.concatenate([np.zeros(0, np.int64), *(chunk[2] for chunk in chunks)])
-    features = SequencePairs(
-        TokenColumn.concatenate([chunk[0] for chunk in chunks]),
-        TokenColumn.concatenate([chunk[1] for chunk in chunks]),
-        example,
-        np.asarray(weights)[example] if len(weights) else np.ones(len(example)),
-    )
-    return Encoded(features, {reason: n for reason, n in counts.items() if n})
+            progress(num_done, len(pairs))
+    if not num_done:
+        nothing = TokenColumn.from_lists([])
+        yield Encoded(SequencePairs(nothing, nothing, np.zeros(0, np.int64), np.zeros(0)), {})
 
 
 def concatenated(chunks: Sequence[Encoded]) -> Encoded:
@@ -169,7 +180,7 @@ class TranslationTask:
             Padded: `input_ids` and `attention_mask` (B, S), `decoder_input_ids` and `targets`
             (B, T). Targets are -100 where there is no token.
         """
-        lengths = np.maximum(features.source.lengths[rows], features.target.lengths[rows])
+        lengths = np.maximum(features.source.lengths_at(rows), features.target.lengths_at(rows))
         rows = rows[np.argsort(lengths, kind="stable")]
         source, source_lengths = map(torch.from_numpy, features.source.take(rows))
         target, target_lengths = map(torch.from_numpy, features.target.take(rows))

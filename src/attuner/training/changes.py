@@ -44,6 +44,10 @@ RULES: Mapping[str, tuple[str, str]] = {
     "data.mix.sources.path": (PLACE, "the same files may lie elsewhere"),
     "data.mix.sources.target_path": (PLACE, "the same files may lie elsewhere"),
     "data.license": (FREE, "it says only what the model card says"),
+    **{
+        f"data.{place}.streaming": (FREE, "the rows are the same, and compared")
+        for place in ("train", "validation", "test", "mix.sources")
+    },
     "data.cache": (FREE, "token ids are the same"),
     "training.epochs": (INEXACT, "the learning rate of each step follows from the number of steps"),
     "training.max_steps": (

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.inspection import Inspection, inspect
-from attuner.data.preparation import PARTS, Prepared
 from attuner.data.segments import segment
 from attuner.data.units import Example
-from attuner.errors import UsageError
 from attuner.models.codec import TextCodec
+from attuner.training.choosing import Numbered, choose, numbered
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.events import Event, Listener
 from attuner.training.jobs import TASKS
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from attuner.training.label_check import CheckedLabels
     from attuner.training.setup import Origin
 
-_MOST_FOUND = 10
 _FIRST = 3
 
 
@@ -138,7 +136,7 @@ def _checked(job: TextJob, row: int | None, find: str | None, model_output: bool
     recipe, origin = job.recipe, job.origin
     prepared = replace(job.prepared, notes=(*job.prepared.notes, *job.lowered))
     if row is not None or find is not None:
-        chosen, num_found = _choose(prepared, row, find)
+        chosen, num_found = choose(prepared, row, find, _holds)
         outputs = _outputs(recipe, origin, chosen) if model_output else []
         return Checked(None, None, _shown(recipe, origin.codec, chosen, outputs), num_found)
     languages = prepared.train[0].languages
@@ -154,7 +152,7 @@ def _checked(job: TextJob, row: int | None, find: str | None, model_output: bool
         max_target_tokens=recipe.data.max_target_tokens,
         prefix=codec.source_prefix,
     )
-    first = list(_numbered(prepared))[:_FIRST]
+    first = list(islice(numbered(prepared), _FIRST))
     outputs = _outputs(recipe, origin, first) if model_output else []
     model = load_model(recipe, origin)
     found_out = check_origin(recipe, origin, model, prepared)
@@ -173,42 +171,8 @@ def to_json(checked: Checked | CheckedLabels) -> dict[str, Any]:
     return asdict(checked)
 
 
-Numbered = tuple[int, str, Example]
-
-
-def _numbered(prepared: Prepared) -> Iterator[Numbered]:
-    """All examples with their number and part."""
-    row = 0
-    for part in PARTS:
-        for example in getattr(prepared, part):
-            row += 1
-            yield row, part, example
-
-
-def _choose(
-    prepared: Prepared, row: int | None, find: str | None
-) -> tuple[list[Numbered], int | None]:
-    """The examples asked for, at most ten of those found, and how many were found."""
-    everything = list(_numbered(prepared))
-    chosen: list[Numbered] = []
-    if row is not None:
-        if not 1 <= row <= len(everything):
-            raise UsageError(
-                f"There is no example {row:,}.",
-                f"The examples are counted from 1 to {len(everything):,}, through training, "
-                "validation and test.",
-                "Choose another --row, or look for a text with --find.",
-            )
-        chosen.append(everything[row - 1])
-    if find is None:
-        return chosen, None
-    wanted = find.casefold()
-    found = [
-        entry
-        for entry in everything
-        if any(wanted in text.casefold() for text in (entry[2].source, *entry[2].references))
-    ]
-    return chosen + found[:_MOST_FOUND], len(found)
+def _holds(example: Example, wanted: str) -> bool:
+    return any(wanted in text.casefold() for text in (example.source, *example.references))
 
 
 def _shown(

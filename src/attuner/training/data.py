@@ -134,6 +134,7 @@ def _read(
         config=source.config,
         revision=source.revision,
         split=source.split,
+        streaming=source.streaming,
         columns={str(side): name for side, name in source.columns.items()},
         references=source.references,
         encoding=source.encoding,

@@ -1,8 +1,8 @@
-"""Token ids kept in the user's cache folder, so that the same data are encoded once.
+"""Token ids on disk, memory-mapped; in the user's cache folder, so that they are made once.
 
-An entry is named by a hash of all that its ids depend on. It is an Arrow file, memory-mapped, with
-its BLAKE2b digest after it: whatever was cut off or damaged is recognised before anything is made
-of it. A cache that cannot be read or written is done without.
+An entry is named by a hash of all that its ids depend on. It is a file of flat arrays with its
+BLAKE2b digest after it: whatever was cut off or damaged is recognised before anything is made of
+it. A folder that cannot be read or written is done without.
 """
 
 from __future__ import annotations
@@ -12,33 +12,40 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from attuner.cache_folder import cache_folder
-from attuner.data.features import SequencePairs, TokenColumn
+from attuner.data.feature_files import map_features, write_features
+from attuner.data.temporary import no_room, temporary_file
+from attuner.tasks.classification import EncodedLabels
 from attuner.tasks.translation import Encoded
 
 logger = logging.getLogger(__name__)
 
+Make = Callable[[], Iterable[Encoded]]
+
 # The entries used last are kept, as many as have room in this.
 MOST_BYTES = 2_000_000_000
 # Raised when the same texts would give other ids, or entries are written otherwise.
-_FORMAT = 1
+_FORMAT = 2
 _DIGEST_BYTES = 64
+_READ_BYTES = 2**20
 # Texts joined at a time, so that they need not all be there twice.
 _CHUNK = 10_000
 
 
 def encoded_key(
-    pairs: Sequence[tuple[str, str, int]],
+    pairs: Iterable[tuple[str, str, int]],
     *,
     tokenizer: str,
-    weights: Sequence[float] = (),
+    weights: Sequence[float] | npt.NDArray[np.float64] = (),
     **options: object,
 ) -> str:
     """Hash of all that token ids depend on.
@@ -50,11 +57,12 @@ def encoded_key(
         **options: Everything else that `encode` is given; JSON must be able to hold it.
     """
     digest = hashlib.blake2b(digest_size=16)
-    head = [_FORMAT, tokenizer, len(pairs), len(weights), options]
+    head = [_FORMAT, tokenizer, len(weights), options]
     digest.update(json.dumps(head, sort_keys=True).encode())
     digest.update(np.asarray(weights, np.float64).tobytes())
-    for start in range(0, len(pairs), _CHUNK):
-        sources, targets, examples = zip(*pairs[start : start + _CHUNK], strict=True)
+    rest = iter(pairs)
+    while chunk := list(islice(rest, _CHUNK)):
+        sources, targets, examples = zip(*chunk, strict=True)
         digest.update(np.array(examples, np.int64).tobytes())
         for texts in (sources, targets):
             # With the lengths, the joined texts can be cut in one way only.
@@ -63,94 +71,88 @@ def encoded_key(
     return digest.hexdigest()
 
 
-def cached(key: str, make: Callable[[], Encoded]) -> Encoded:
+def cached(key: str, make: Make) -> Encoded:
     """What `make` gives, from the cache where it has been made before.
 
     Args:
         key: Hash of all that the result depends on, from `encoded_key`.
-        make: Encodes.
+        make: Encodes, piece by piece.
     """
     folder = cache_folder() / "encoded"
-    entry = folder / f"{key}.arrow"
+    entry = folder / f"{key}.arrays"
     found = _read(entry)
     if found is not None:
         return found
-    encoded = make()
     try:
-        _write(entry, encoded)
+        made = _write(entry, make())
         _delete_oldest(folder)
     except OSError as error:
         logger.info("the cache folder cannot be written, each run will encode: %s", error)
-    return encoded
+        return Encoded(*on_disk(make()))
+    return made
+
+
+def on_disk(pieces: Iterable[Encoded] | Iterable[EncodedLabels]) -> tuple[Any, dict[str, int]]:
+    """Features and counts that come in pieces, as one, in a file that is gone after the run.
+
+    Raises:
+        DataError: There is no room for it.
+    """
+    with no_room(), temporary_file() as file:
+        num_bytes = write_features(file, ((piece.features, piece.counts) for piece in pieces))
+        return map_features(file, num_bytes)
 
 
 def _read(entry: Path) -> Encoded | None:
     """The entry; None where there is none that is whole."""
-    import pyarrow as pa
-
     try:
-        content = pa.memory_map(str(entry)).read_buffer()
+        with entry.open("rb") as file:
+            num_bytes = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
+            if not _is_whole(file, num_bytes):
+                logger.info("the cached token ids %s are damaged and made again", entry)
+                return None
+            made = Encoded(*map_features(file, num_bytes))
     except FileNotFoundError:
         return None
     except OSError as error:
         logger.info("the cache folder cannot be read: %s", error)
         return None
-    body = content[:-_DIGEST_BYTES]
-    if hashlib.blake2b(body).digest() != bytes(content[-_DIGEST_BYTES:]):
-        logger.info("the cached token ids %s are damaged and made again", entry)
-        return None
     with suppress(OSError):
         os.utime(entry)
     logger.info("token ids from the cache: %s", entry)
-    return _from_batch(pa.ipc.open_file(body).get_batch(0))
+    return made
 
 
-def _write(entry: Path, encoded: Encoded) -> None:
+def _is_whole(file: IO[bytes], num_bytes: int) -> bool:
+    """Whether after so many bytes comes their digest; they are not mapped for it."""
+    digest = hashlib.blake2b()
+    while num_bytes > 0 and (content := file.read(min(_READ_BYTES, num_bytes))):
+        digest.update(content)
+        num_bytes -= len(content)
+    return num_bytes == 0 and file.read() == digest.digest()
+
+
+def _write(entry: Path, pieces: Iterable[Encoded]) -> Encoded:
     """Write an entry; under its name it is there as a whole or not at all.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full.
     """
-    import pyarrow as pa
-
-    batch = _to_batch(encoded)
     entry.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".new-", dir=entry.parent)
     try:
         with os.fdopen(descriptor, "w+b") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
+            num_bytes = write_features(file, ((piece.features, piece.counts) for piece in pieces))
             file.seek(0)
             file.write(hashlib.file_digest(file, "blake2b").digest())
+            file.flush()
+            made = Encoded(*map_features(file, num_bytes))
         os.replace(name, entry)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)
         raise
-
-
-def _to_batch(encoded: Encoded) -> Any:
-    import pyarrow as pa
-
-    features = encoded.features
-    columns = {
-        "source": features.source.to_arrow(),
-        "target": features.target.to_arrow(),
-        "example": pa.array(features.example),
-        "weight": pa.array(features.weight),
-    }
-    batch = pa.RecordBatch.from_pydict(columns)
-    return batch.replace_schema_metadata({"counts": json.dumps(encoded.counts)})
-
-
-def _from_batch(batch: Any) -> Encoded:
-    features = SequencePairs(
-        TokenColumn.from_arrow(batch.column("source")),
-        TokenColumn.from_arrow(batch.column("target")),
-        batch.column("example").to_numpy(),
-        batch.column("weight").to_numpy(),
-    )
-    return Encoded(features, json.loads(batch.schema.metadata[b"counts"]))
+    return made
 
 
 def _delete_oldest(folder: Path) -> None:

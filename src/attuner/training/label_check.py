@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
 
 from attuner.data.features import TokenColumn
 from attuner.data.inspection import Lengths, lengths_of
 from attuner.data.labelled import LabelledExample
+from attuner.data.labelled_preparation import labels_in
 from attuner.data.labels import Label, names_in
 from attuner.data.preparation import PARTS
-from attuner.errors import UsageError
+from attuner.training.choosing import Numbered, choose, numbered
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.jobs.labels import LabelJob
 
-_MOST_FOUND = 10
+_CHUNK = 5_000
 _FIRST = 3
 
 
@@ -86,15 +90,10 @@ def check_labels(
     """
     job.find_model()
     job.read()
-    everything = list(_numbered(job))
     only_shown = row is not None or find is not None
-    chosen = everything[:_FIRST]
-    num_found = None
+    chosen, num_found = list(islice(numbered(job.prepared), _FIRST)), None
     if only_shown:
-        chosen = [] if row is None else [_at(everything, row)]
-        found = [entry for entry in everything if find is not None and _holds(entry[2], find)]
-        chosen += found[:_MOST_FOUND]
-        num_found = None if find is None else len(found)
+        chosen, num_found = choose(job.prepared, row, find, _holds)
     outputs = _outputs(job, chosen) if model_output else [None] * len(chosen)
     shown = tuple(_shown(job, entry, output) for entry, output in zip(chosen, outputs, strict=True))
     prepared = job.prepared
@@ -109,38 +108,15 @@ def check_labels(
     )
 
 
-Numbered = tuple[int, str, LabelledExample]
-
-
-def _numbered(job: LabelJob) -> Iterator[Numbered]:
-    row = 0
-    for part in PARTS:
-        for example in getattr(job.prepared, part):
-            row += 1
-            yield row, part, example
-
-
-def _at(everything: list[Numbered], row: int) -> Numbered:
-    if not 1 <= row <= len(everything):
-        raise UsageError(
-            f"There is no example {row:,}.",
-            f"The examples are counted from 1 to {len(everything):,}, through training, "
-            "validation and test.",
-            "Choose another --row, or look for a text with --find.",
-        )
-    return everything[row - 1]
-
-
-def _holds(example: LabelledExample, find: str) -> bool:
-    wanted = find.casefold()
+def _holds(example: LabelledExample, wanted: str) -> bool:
     texts = (example.text, example.text_pair or "", *names_in(example.label))
     return any(wanted in text.casefold() for text in texts)
 
 
 def _label_counts(job: LabelJob, part: str) -> dict[str, int]:
     counts = dict.fromkeys(job.labels.names, 0)
-    for example in getattr(job.prepared, part):
-        for name in names_in(example.label):
+    for label in labels_in(getattr(job.prepared, part)):
+        for name in names_in(label):
             counts[name] += 1
     return counts
 
@@ -150,11 +126,12 @@ def _lengths(job: LabelJob) -> Iterator[Lengths]:
     for part in PARTS:
         examples = getattr(job.prepared, part)
         if examples:
-            tokens = _encoded(job, examples)
-            yield lengths_of(part, "text", tokens.lengths, job.max_tokens)
+            chunks = (examples[at : at + _CHUNK] for at in range(0, len(examples), _CHUNK))
+            lengths = np.concatenate([_encoded(job, chunk).lengths for chunk in chunks])
+            yield lengths_of(part, "text", lengths, job.max_tokens)
 
 
-def _encoded(job: LabelJob, examples: list[LabelledExample]) -> TokenColumn:
+def _encoded(job: LabelJob, examples: Sequence[LabelledExample]) -> TokenColumn:
     is_pair = examples[0].text_pair is not None
     return job.tokens.encode(
         [example.text for example in examples],

@@ -72,7 +72,7 @@ class LabelJudge:
 
         logits = self._logits(part)
         targets = self._parts[part].features.targets
-        loss = self._task.loss_of(torch.from_numpy(logits), torch.from_numpy(targets))
+        loss = self._task.loss_of(torch.from_numpy(logits), torch.tensor(targets))
         self._found = score_labels(
             logits,
             targets,

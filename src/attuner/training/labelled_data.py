@@ -68,6 +68,7 @@ def _examples(
             config=source.config,
             revision=source.revision,
             split=source.split,
+            streaming=source.streaming,
             encoding=source.encoding,
             bad_entries=recipe.data.bad_entries,
             weight=source.weight,

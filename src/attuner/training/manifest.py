@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from attuner.data.flat_arrays import blocks_of
 from attuner.errors import DataError, RunError
 from attuner.models.fingerprint import file_sha256, weights_fingerprint
 from attuner.training.folder import RunFolder
@@ -99,9 +100,9 @@ def features_fingerprint(features: Any) -> str:
         elif value is None:  # such as the types of tokens, which few families tell apart
             digest.update(b"none")
         else:
-            array = np.ascontiguousarray(value)
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(array.reshape(-1).view(np.uint8).data)
+            digest.update(f"{value.dtype} {value.shape}".encode())
+            for block in blocks_of(value):
+                digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
     take(features)
     return digest.hexdigest()

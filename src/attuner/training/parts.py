@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attuner.data.preparation import Prepared, num_unpaired, training_pairs
+from attuner.data.preparation import Prepared, num_unpaired, pairs_by_languages
 from attuner.errors import DataError
 from attuner.models.fingerprint import codec_fingerprint
 from attuner.training.events import Event, Progressed
@@ -15,6 +15,7 @@ from attuner.training.scoring import Part
 if TYPE_CHECKING:
     from attuner.data.features import Features, Ints, SequencePairs
     from attuner.data.labelled import LabelledExample
+    from attuner.data.stored import Stored
     from attuner.data.units import Example
     from attuner.recipe import Recipe
     from attuner.tasks.translation import Encoded
@@ -59,13 +60,13 @@ def encode_parts(
 
 
 def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit: Emit) -> Encoded:
-    from attuner.tasks.translation import concatenated, encode
-    from attuner.training.encoded_cache import cached, encoded_key
+    from attuner.tasks.translation import Encoded, encoded_chunks
+    from attuner.training.encoded_cache import cached, encoded_key, on_disk
 
     what = "training" if part == "train" else part
-    examples: list[Example] = getattr(prepared, part)
+    examples: Stored[Example] = getattr(prepared, part)
     options: dict[str, Any] = {
-        "weights": [example.weight for example in examples],
+        "weights": examples.weights,
         "max_source_tokens": recipe.data.max_source_tokens,
         "max_target_tokens": recipe.data.max_target_tokens,
         "too_long": recipe.data.too_long if part == "train" else "cut",
@@ -75,9 +76,9 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit:
         emit(Progressed(f"tokenising {what}", done, total))
 
     chunks = []
-    for languages, pairs in _pairs_by_languages(examples, prepared.whole_texts).items():
+    for languages, pairs in pairs_by_languages(examples, prepared.whole_texts).items():
         codec = origin.codec.between(*languages) if any(languages) else origin.codec
-        make = partial(encode, pairs, codec, **options, progress=progress)
+        make = partial(encoded_chunks, pairs, codec, **options, progress=progress)
         if recipe.data.cache:
             key = encoded_key(
                 pairs,
@@ -86,27 +87,16 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit:
             )
             chunks.append(cached(key, make))
         else:
-            chunks.append(make())
-    encoded = concatenated(chunks)
+            chunks.append(Encoded(*on_disk(make())))
+    encoded = chunks[0] if len(chunks) == 1 else Encoded(*on_disk(chunks))
     if not len(encoded.features):
         raise _no_pairs(recipe, what, examples, encoded.counts.get("too long", 0))
     return encoded
 
 
-Languages = tuple[str | None, str | None]
-
-
-def _pairs_by_languages(
-    examples: Sequence[Example], whole_texts: bool
-) -> dict[Languages, list[tuple[str, str, int]]]:
-    """Pairs to learn from, by what a codec is told of their languages."""
-    found: dict[Languages, list[tuple[str, str, int]]] = {}
-    for pair in training_pairs(examples, whole_texts=whole_texts):
-        found.setdefault(examples[pair[2]].languages, []).append(pair)
-    return found
-
-
-def _no_pairs(recipe: Recipe, what: str, examples: list[Example], num_too_long: int) -> DataError:
+def _no_pairs(
+    recipe: Recipe, what: str, examples: Sequence[Example], num_too_long: int
+) -> DataError:
     """The error where encoding left nothing of a part."""
     data = recipe.data
     unpaired = 0 if recipe.text_task.whole_texts else num_unpaired(examples)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from attuner.data.examples import languages_of
 from attuner.data.languages import same_language
 from attuner.data.preparation import Prepared, training_pairs
 from attuner.data.sides import Sides
@@ -153,8 +156,11 @@ def check_origin(
     if origin.model_folder is None or recipe.model.self_check == "skip":
         return None
     source, target = recipe.text_task.told_languages
-    told = [example for example in prepared.train if example.languages[1] in (None, target)]
-    examples = told[:: max(1, len(told) // (2 * _MOST_PAIRS))]
+    told = np.fromiter(
+        (not own or other == target for own, other in languages_of(prepared.train)), bool
+    )
+    places = np.flatnonzero(told)
+    examples = prepared.train.select(places[:: max(1, len(places) // (2 * _MOST_PAIRS))])
     pairs = training_pairs(examples, whole_texts=prepared.whole_texts)
     return self_check(
         model,

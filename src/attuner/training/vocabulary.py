@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from attuner.data.preparation import Prepared, training_pairs
 from attuner.errors import RunError
 from attuner.models.vocabulary import learn_vocabulary, with_token_ids
@@ -68,7 +70,8 @@ def _lines(prepared: Prepared, seed: int) -> list[str]:
     """Sources and targets as the model will see them, line by line."""
     examples = prepared.train
     if len(examples) > MOST_EXAMPLES:
-        examples = random.Random(seed).sample(examples, MOST_EXAMPLES)
+        chosen = random.Random(seed).sample(range(len(examples)), MOST_EXAMPLES)
+        examples = examples.select(np.array(chosen))
     pairs = training_pairs(examples, whole_texts=prepared.whole_texts)
     return [line for source, target, _ in pairs for line in (source, target)]
 

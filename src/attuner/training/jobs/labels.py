@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.data.label_choice import with_labels
 from attuner.data.labels import LabelSet, class_weights
+from attuner.data.stored import spread
 from attuner.errors import DataError, UsageError
 from attuner.models.classifier_tokens import ClassifierTokens
 from attuner.models.classifier_usage import LabelUsage, write_label_usage
@@ -164,14 +165,16 @@ class LabelJob:
             self.emit(Noted(ignored))
 
     def _encode(self, part: str) -> LabelledTexts:
-        from attuner.tasks.classification import encode
+        from attuner.tasks.classification import EncodedLabels, encoded_chunks
+        from attuner.training.encoded_cache import on_disk
 
         # What is evaluated is always cut, never skipped: scores are of all examples.
         too_long = self.recipe.data.too_long if part == "train" else "cut"
         examples = getattr(self.prepared, part)
-        encoded = encode(
+        pieces = encoded_chunks(
             examples, self.tokens, self.labels, max_tokens=self.max_tokens, too_long=too_long
         )
+        encoded = EncodedLabels(*on_disk(pieces))
         for what, reason in (("cut", "text cut"), ("too long", "too long")):
             if reason in encoded.counts:
                 self._text_counts.setdefault(what, {})[part] = encoded.counts[reason]
@@ -279,8 +282,7 @@ class LabelJob:
         from attuner.inference.classifier import predict_logits
         from attuner.tasks.classification import ClassificationTask, encode
 
-        pool = [*self.prepared.validation, *self.prepared.test]
-        chosen = pool[:: max(1, len(pool) // _SCORED)][:_SCORED]
+        chosen = spread([self.prepared.validation, self.prepared.test], _SCORED)
         if not chosen:
             return 0.0
         assert isinstance(task, ClassificationTask)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.data.stored import spread
 from attuner.evaluation.evaluate import generate, require_metrics
 from attuner.training import parts, setup, vocabulary
 from attuner.training.data import prepare_data
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from attuner.data.features import Ints, SequencePairs
     from attuner.data.preparation import Prepared
-    from attuner.data.units import Example
     from attuner.recipe import Recipe
     from attuner.tasks.task import Task
     from attuner.tasks.translation import TranslationTask
@@ -194,8 +194,7 @@ class TextJob:
         """Mean over some examples to be evaluated; the untuned model translates them."""
         from attuner.training.scoring import build_translator
 
-        pool: Sequence[Example] = [*self.prepared.validation, *self.prepared.test]
-        chosen = pool[:: max(1, len(pool) // _TRANSLATED)][:_TRANSLATED]
+        chosen = spread([self.prepared.validation, self.prepared.test], _TRANSLATED)
         if not chosen:
             return 0.0
         options = setup.generation_options(self.recipe)
