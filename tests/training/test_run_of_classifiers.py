@@ -76,8 +76,9 @@ def test_what_is_made_from_checkpoints_alone_is_what_is_delivered(
     made = tmp_path / "made"
     made.mkdir()
     write_model_so_far(RunFolder(done.folder), made)
-    files = sorted(path.name for path in done.model_folder.iterdir())
-    assert files == sorted(path.name for path in made.iterdir())
+    files = sorted(path.name for path in made.iterdir())
+    delivered = sorted(path.name for path in done.model_folder.iterdir())
+    assert sorted([*files, "README.md", "card.json"]) == delivered  # the card tells of scores
     for name in files:
         assert (done.model_folder / name).read_bytes() == (made / name).read_bytes(), name
 

@@ -9,6 +9,7 @@ from attuner.errors import RunError
 from attuner.training.averaging import put_in
 from attuner.training.checkpoint import EMA, MODEL, read_weights
 from attuner.training.checkpoint_folder import STATE, checkpoint_name, checkpoints
+from attuner.training.delivery import merge_as_delivered
 from attuner.training.folder import RunFolder
 from attuner.training.jobs import TASKS
 from attuner.training.resuming import recipe_of
@@ -44,4 +45,5 @@ def write_model_so_far(folder: RunFolder, target: Path) -> None:
         best if best.is_dir() else found[-1], model, file=EMA if recipe.training.ema else MODEL
     )
     put_in(weights, model)
+    merge_as_delivered(recipe, model)
     job.write_model(model, target)
