@@ -14,8 +14,8 @@ def test_the_fingerprint_follows_the_tokenizers_content(marian: Path, tmp_path: 
     shutil.copytree(marian, copied)
     first = tokenizer_fingerprint(marian)
     assert tokenizer_fingerprint(copied) == first
-    for name in ("README.md", "model.safetensors"):
-        (copied / name).write_bytes(b"neither words nor weights matter")
+    for name in ("README.md", "card.json", "model.safetensors"):
+        (copied / name).write_bytes(b"neither words nor cards nor weights matter")
     assert tokenizer_fingerprint(copied) == first
     for name in ("vocab.json", "source.spm", "tokenizer_config.json", "merges.txt", "new.model"):
         before = tokenizer_fingerprint(copied)

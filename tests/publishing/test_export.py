@@ -329,6 +329,18 @@ def test_a_card_that_somebody_wrote_into_is_left_alone(tuned: Run, tmp_path: Pat
     assert card.read_text(encoding="utf-8") == "Mine."
 
 
+def test_a_model_that_was_named_otherwise_than_by_its_folder_stays_as_it_is(
+    tuned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "cache"
+    shutil.copytree(tuned.model_folder, cached)
+    before = {path.name: path.read_bytes() for path in cached.iterdir()}
+    monkeypatch.setattr("attuner.publishing.origin.resolve_model", lambda name: cached)
+    made = export("team/strings", to="ctranslate2", output=tmp_path / "made", check=False)
+    assert made.card == ""
+    assert {path.name: path.read_bytes() for path in cached.iterdir()} == before
+
+
 def test_on_the_command_line(tuned: Run, tmp_path: Path) -> None:
     place = tmp_path / "made"
     told = ("export", str(tuned.folder), "--to", "ctranslate2", "--output", str(place))

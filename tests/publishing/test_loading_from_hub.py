@@ -12,6 +12,9 @@ import pytest
 from hub.server import Hub
 from pairs import PAIRS
 
+from attuner.errors import HubError
+from attuner.publishing.fetching import fetch_run
+
 _MODEL = """
 import json, sys
 from attuner.errors import UserError
@@ -149,3 +152,17 @@ def test_private_data_by_revision_then_offline(hub: Hub) -> None:
         "A data set on the Hub has an id such as Helsinki-NLP/kde4.",
         "Check its name; for a private one, log in with: hf auth login",
     ]
+
+
+def test_one_process_fetches_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(HubError) as caught:
+        fetch_run("hub:team/strings", tmp_path / "runs", lambda event: None)
+    assert str(caught.value) == (
+        "hub:team/strings was to be fetched by one of 2 processes.\n"
+        "A run is fetched by one process, and can then be trained by several.\n"
+        "First type: attuner train --resume hub:team/strings\n"
+        f"The run is then in {tmp_path}/runs: go on with it there with --resume "
+        f"{tmp_path}/runs/NAME."
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -310,6 +310,8 @@ def test_a_copy_elsewhere_is_resumed_with_its_data_elsewhere(
     for file in ("model/model.safetensors", "model/config.json"):
         assert (moved / file).read_bytes() == (whole.folder / file).read_bytes()
     assert load_recipe(moved / "recipe.yaml").data.train[0].path == str(data)
+    manifest = json.loads((moved / "manifest.json").read_text(encoding="utf-8"))
+    assert list(manifest["data"]) == [str(data)]
     assert resume(moved).after == whole.after
 
 

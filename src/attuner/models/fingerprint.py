@@ -20,6 +20,8 @@ _DECISIVE = (
     "*.safetensors.index.json", "config.json", "generation_config.json", "attuner.json",
     "adapter_config.json", "base_model.json",
 )  # fmt: skip
+# They change with each export.
+_OF_NO_TOKENIZER = ("card.json", "export.json")
 _LIBRARIES = ("sentencepiece", "tokenizers", "transformers")
 
 
@@ -28,7 +30,8 @@ def tokenizer_fingerprint(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for library in _LIBRARIES:
         digest.update(f"{library} {version(library)}\0".encode())
-    for path in sorted({path for pattern in _KEYED for path in folder.glob(pattern)}):
+    found = {path for pattern in _KEYED for path in folder.glob(pattern)}
+    for path in sorted(path for path in found if path.name not in _OF_NO_TOKENIZER):
         content = hashlib.blake2b(path.read_bytes()).hexdigest()
         digest.update(f"{path.name}\0{content}\0".encode())
     return digest.hexdigest()

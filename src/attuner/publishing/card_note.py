@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from attuner.cards.facts import FILE, Export, read_facts
 from attuner.cards.truth import rewrite_card
@@ -21,10 +22,11 @@ def note_in_card(made: Exported, origin: Origin) -> str:
     latest that was measured.
 
     Returns:
-        What was done, in words; "" for a folder without facts, such as a checkpoint's.
+        What was done, in words; "" where there is nothing to tell of it in: a checkpoint without
+        facts, or the copy of a Hub model in the cache, which stays as it was fetched.
     """
     folder = origin.folder
-    if not (folder / FILE).is_file():
+    if not Path(origin.name).is_dir() or not (folder / FILE).is_file():
         return ""
     try:
         facts = read_facts(folder)

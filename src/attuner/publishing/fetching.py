@@ -13,6 +13,7 @@ from attuner.publishing.outbox import Outbox
 from attuner.publishing.states import RUN
 from attuner.training.events import Event, Noted, Progressed
 from attuner.training.folder import RunFolder, new_folder
+from attuner.training.launch import announced
 
 _PREFIX = "hub:"
 
@@ -39,6 +40,13 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
     """
     from attuner.recipe_loading import load_recipe
 
+    if announced() > 1:
+        raise HubError(
+            f"{name} was to be fetched by one of {announced()} processes.",
+            "A run is fetched by one process, and can then be trained by several.",
+            f"First type: attuner train --resume {name}\nThe run is then in {parent}: go on with "
+            f"it there with --resume {parent}/NAME.",
+        )
     hub_id, _, revision = name.removeprefix(_PREFIX).partition("@")
     snapshot = download(
         hub_id,

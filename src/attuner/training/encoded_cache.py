@@ -85,10 +85,11 @@ def cached(key: str, make: Make) -> Encoded:
         return found
     try:
         made = _write(entry, make())
-        _delete_oldest(folder)
     except OSError as error:
         logger.info("the cache folder cannot be written, each run will encode: %s", error)
         return Encoded(*on_disk(make()))
+    with suppress(OSError):  # such as another process that deletes the same
+        _delete_oldest(folder)
     return made
 
 

@@ -19,6 +19,7 @@ from attuner.training.changes import (
     process_changes,
     require_allowed,
 )
+from attuner.training.data import data_files
 from attuner.training.disk import disk_faults
 from attuner.training.folder import RunFolder, write_text
 from attuner.training.lock import locked
@@ -147,6 +148,9 @@ def accept(
     manifest = read_manifest(folder)
     manifest["recipe"] = recipe.model_dump(mode="json")
     manifest["processes"] = num_processes
+    # The same files, as was seen, in places that may be others.
+    places = map(str, data_files(recipe))
+    manifest["data"] = dict(zip(places, manifest["data"].values(), strict=True))
     manifest.setdefault("changes", []).extend(
         {
             "after_step": step,

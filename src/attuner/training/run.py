@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from attuner.errors import RunError, StoppedError
+from attuner.errors import RunError, StoppedError, UserError
 from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
@@ -132,8 +132,17 @@ def resume(
         StoppedError: It was asked to stop, and has saved.
     """
     folder = RunFolder(Path(path))
-    with joined("auto" if recipe is None else recipe.training.device) as processes:
+    with joined(_device(folder, recipe)) as processes:
         return _resume(folder, recipe, processes, listeners, inexact=inexact)
+
+
+def _device(folder: RunFolder, recipe: Recipe | None) -> str:
+    """Where a run goes on; what is wrong with its recipe is said later, by one process."""
+    from attuner.recipe_loading import load_recipe
+
+    with suppress(UserError):
+        recipe = recipe or load_recipe(folder.recipe)
+    return "auto" if recipe is None else recipe.training.device
 
 
 def _resume(
@@ -468,7 +477,11 @@ class _Running:
             self.plan,
             self.accelerator,
             collate=setup.collate_training(
-                self.recipe, self.task, self.job.features, self.accelerator.device
+                self.recipe,
+                self.task,
+                self.job.features,
+                self.accelerator.device,
+                num_processes=self.processes.count,
             ),
             loss=self.task.loss,
             evaluate=self._validate,
