@@ -29,7 +29,7 @@ def read(path: str, args: argparse.Namespace) -> Rows:
     """The examples of a table: `text`, `pair` (or None) and `label`."""
     columns = LabelColumns(args.text, args.text_pair, args.label)
     return [
-        {"text": example.text, "pair": example.pair, "label": example.label}
+        {"text": example.text, "pair": example.text_pair, "label": example.label}
         for example in read_labelled(path, columns)
     ]
 

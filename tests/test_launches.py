@@ -18,7 +18,7 @@ from accelerate.utils.launch import (
 )
 from typer.testing import CliRunner
 
-from attuner.cli import app
+from attuner.cli.app import app
 from attuner.ready_recipes import copy_recipe, list_launches, list_recipes
 
 # Name → machines, processes in all, copies of the model, shares of each.

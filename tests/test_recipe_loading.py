@@ -223,10 +223,10 @@ def test_faults_of_overrides() -> None:
         "  override training.learning_rat=1 training.learning_rat: unknown option (value 1). "
         'Did you mean "learning_rate"? Known: accumulation, average_checkpoints, batch_examples, '
         "batch_tokens, best_metric, device, early_stopping, ema, epochs, evaluate, "
-        "evaluate_every_steps, gradient_checkpointing, keep_checkpoints, label_smoothing, "
-        "layer_decay, learning_rate, max_bad_losses, max_grad_norm, max_steps, on_bad_loss, "
-        "precision, r_drop, save, save_every_steps, schedule, seed, seeds, warmup_steps, "
-        "weight_decay.",
+        "evaluate_every_steps, fixed_shapes, gradient_checkpointing, keep_checkpoints, "
+        "label_smoothing, layer_decay, learning_rate, max_bad_losses, max_grad_norm, max_steps, "
+        "on_bad_loss, precision, r_drop, save, save_every_steps, schedule, seed, seeds, "
+        "warmup_steps, weight_decay.",
         "  override training.epochs=0 training.epochs: 0. Expected: greater than 0.",
         ADVICE,
         "Without a recipe file, a first run needs: --task translation --source en --target fr "

@@ -12,6 +12,7 @@ from transformers import (
 
 from attuner.compat import AdamW, evaluate, load_dataset
 
+torch.manual_seed(0)
 raw_datasets = load_dataset("mrpc")
 checkpoint = "bert-base-uncased"
 tokenizer = AutoTokenizer.from_pretrained(checkpoint)

@@ -6,6 +6,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_
 
 from attuner.compat import AdamW, evaluate, load_dataset
 
+torch.manual_seed(0)
 dataset = load_dataset("yelp_review_full")
 tokenizer = AutoTokenizer.from_pretrained("bert-base-cased")
 

@@ -13,6 +13,7 @@ from transformers import (
 
 from attuner.compat import AdamW, load_dataset, load_metric
 
+torch.manual_seed(0)
 model_checkpoint = "opus-mt-en-fr"
 max_length = 32
 split_datasets = load_dataset("kde4", lang1="en", lang2="fr")["train"].train_test_split(
@@ -45,7 +46,7 @@ accelerator = Accelerator()
 model, optimizer, train_dataloader, eval_dataloader = accelerator.prepare(
     model, optimizer, train_dataloader, eval_dataloader
 )
-num_train_epochs = 8
+num_train_epochs = 40
 num_training_steps = num_train_epochs * len(train_dataloader)
 lr_scheduler = get_scheduler(
     "linear", optimizer=optimizer, num_warmup_steps=0, num_training_steps=num_training_steps
