@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -538,6 +539,6 @@ def wait_until(claim: Callable[[], bool], *, seconds: float = 60) -> None:
 
 if __name__ == "__main__":
     with Hub() as running:
-        for name, value in running.environment(Path("/tmp/attuner-hub")).items():
+        for name, value in running.environment(Path(gettempdir()) / "attuner-hub").items():
             print(f"export {name}={value}")
         threading.Event().wait()

@@ -68,3 +68,15 @@ LabelOption = Annotated[
 DataOption = Annotated[
     list[str] | None, typer.Option(help="File, folder, glob, package:NAME, hub:ID; repeatable.")
 ]
+TargetPathOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="With a .txt file: its translations.")
+]
+ConfigOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Configuration of a Hub data set.")
+]
+RevisionOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Revision of a Hub data set.")
+]
+SkipBadEntriesOption = Annotated[
+    bool, typer.Option("--skip-bad-entries", help="Count what cannot be read, and go on.")
+]

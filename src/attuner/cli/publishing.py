@@ -8,13 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from attuner.cli.options import (
+    ConfigOption,
     JsonOption,
     LabelOption,
     ModelArgument,
+    RevisionOption,
+    SkipBadEntriesOption,
     SourceColumnOption,
     SourceOption,
     TargetColumnOption,
     TargetOption,
+    TargetPathOption,
     TextOption,
     TextPairOption,
 )
@@ -72,24 +76,16 @@ def export(
     text: TextOption = None,
     text_pair: TextPairOption = None,
     label: LabelOption = None,
-    target_path: Annotated[
-        str | None, typer.Option(metavar="FILE", help="With a .txt file: its translations.")
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Configuration of a Hub data set.")
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Revision of a Hub data set.")
-    ] = None,
+    target_path: TargetPathOption = None,
+    config: ConfigOption = None,
+    revision: RevisionOption = None,
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Split of a Hub data set; train by default.")
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Encoding of text files that do not declare their own.")
     ] = None,
-    skip_bad_entries: Annotated[
-        bool, typer.Option("--skip-bad-entries", help="Count what cannot be read, and go on.")
-    ] = False,
+    skip_bad_entries: SkipBadEntriesOption = False,
     metric: Annotated[
         str | None, typer.Option(help="The score that decides; BLEU or accuracy by default.")
     ] = None,
