@@ -106,7 +106,7 @@ def attuner_evaluate(
     """What a run does to score its validation examples."""
     import torch
 
-    from attuner.data.preparation import training_pairs
+    from attuner.data.line_pairs import training_pairs
     from attuner.data.units import Address, Example
     from attuner.evaluation.evaluate import evaluate as score
     from attuner.inference.translator import Translator

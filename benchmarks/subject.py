@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from attuner.data.features import SequencePairs, TokenColumn
-from attuner.data.preparation import examples_of, training_pairs
+from attuner.data.line_pairs import training_pairs
+from attuner.data.preparation import examples_of
 from attuner.data.reading import read_units
 from attuner.data.units import Example
 

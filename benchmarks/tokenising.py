@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from side_by_side import Arm, Channel, describe_machine, interleave, ratio_table, ratios, started
 
-from attuner.data.preparation import examples_of, training_pairs
+from attuner.data.line_pairs import training_pairs
+from attuner.data.preparation import examples_of
 from attuner.data.reading import read_units
 from attuner.data.units import Example
 from attuner.models.loading import resolve_model

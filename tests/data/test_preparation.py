@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attuner.data.leaks import Leak, find_leaks
-from attuner.data.preparation import num_unpaired, prepare, training_pairs
+from attuner.data.line_pairs import num_unpaired, training_pairs
+from attuner.data.preparation import prepare
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
 

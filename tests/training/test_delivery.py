@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny import tiny_model
 
 import attuner
-from attuner.data.preparation import training_pairs
+from attuner.data.line_pairs import training_pairs
 from attuner.errors import ModelError, RecipeError, RunError
 from attuner.evaluation.evaluate import evaluate
 from attuner.models.codec import load_codec

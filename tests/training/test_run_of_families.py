@@ -12,7 +12,7 @@ import torch
 from checkpoints import KINDS, write_checkpoint
 
 import attuner
-from attuner.data.preparation import training_pairs
+from attuner.data.line_pairs import training_pairs
 from attuner.errors import ModelError
 from attuner.evaluation.evaluate import evaluate
 from attuner.models.loading import load_seq2seq

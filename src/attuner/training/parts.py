@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attuner.data.preparation import Prepared, num_unpaired, pairs_by_languages
+from attuner.data.line_pairs import num_unpaired, pairs_by_languages
+from attuner.data.preparation import Prepared
 from attuner.errors import DataError
 from attuner.models.fingerprint import codec_fingerprint
 from attuner.training.events import Event, Progressed

@@ -14,7 +14,8 @@ import numpy as np
 
 from attuner.data.examples import languages_of
 from attuner.data.languages import same_language
-from attuner.data.preparation import Prepared, training_pairs
+from attuner.data.line_pairs import training_pairs
+from attuner.data.preparation import Prepared
 from attuner.data.sides import Sides
 from attuner.errors import ModelError
 from attuner.models.families import family_of

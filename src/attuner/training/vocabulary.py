@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attuner.data.preparation import Prepared, training_pairs
+from attuner.data.line_pairs import training_pairs
+from attuner.data.preparation import Prepared
 from attuner.errors import RunError
 from attuner.models.vocabulary import learn_vocabulary, with_token_ids
 from attuner.training.events import Event, Noted, Progressed
