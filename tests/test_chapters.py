@@ -58,8 +58,8 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(CHAPTERS / script)],
         cwd=folder, capture_output=True, text=True, check=False,
         env={
-            **os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"),
-            "ATTUNER_CACHE": str(folder / "cache"),
+            **os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "",
+            "HF_HOME": str(folder / "hf"), "ATTUNER_CACHE": str(folder / "cache"),
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]

@@ -6,6 +6,7 @@ import builtins
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def names(marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
     from attuner import compat
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "evaluate", None)  # also where it is installed
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     (tmp_path / "opus-mt-en-fr").symlink_to(marian)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -419,6 +420,39 @@ def test_several_seeds(make: Make) -> None:
         "seeds: the scores are means over seeds. Differences are tested between single runs, such "
         "as runs/NAME/seed-42."
     ]
+
+
+def test_seeds_of_two_runs_are_compared_by_their_runs_names(make: Make, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        single = make("single", said=GOOD)
+        (tmp_path / "runs" / name).mkdir()
+        shutil.move(single.path, tmp_path / "runs" / name / "seed-42")
+    compared = found("compare", "runs/one/seed-42", "runs/two/seed-42")
+
+    assert [run["name"] for run in compared["runs"]] == ["one-seed-42", "two-seed-42"]
+    assert compared["differences"]["two-seed-42"]["chrf"]["value"] == 0
+
+
+def test_examples_that_are_there_twice_are_compared(make: Make) -> None:
+    for name in ("base", "other"):
+        folder = make(name, said=GOOD)
+        kept = rows(GOOD, 10) * 4
+        write_lines(folder.translations, kept)
+        events = folder.events()
+        for event in events:
+            if event["event"] == "evaluated" and event["when"] == "after":
+                event["scores"] |= corpus(kept)
+        write_lines(folder.metrics, events)
+    compared = found("compare", "base", "other")
+
+    assert compared["same_examples"] == 40
+    assert compared["warnings"] == []
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_run(make: Make, tmp_path: Path) -> None:
+    make("demo")
+    (tmp_path / "demo").mkdir()
+    assert found("show", "demo")["state"] == "finished"
 
 
 @pytest.mark.parametrize("kind", ["single", "multi", "rating"])

@@ -22,6 +22,7 @@ from attuner.console_text import (
     score_header,
     score_row,
 )
+from attuner.evaluation.bootstrap import NUM_RESAMPLES
 from attuner.evaluation.compared_curves import RunCurves, running_mean
 from attuner.evaluation.paired import Difference
 from attuner.inspection_view import say, table
@@ -174,7 +175,7 @@ def difference_lines(name: str, base: str, differences: Mapping[str, Difference]
     if not differences:
         return []
     width = max(len(metric_name(metric)) for metric in differences)
-    lines = [f"{name} against {base}, paired bootstrap of 1,000 resamples:"]
+    lines = [f"{name} against {base}, paired bootstrap of {NUM_RESAMPLES:,} resamples:"]
     for metric, found in differences.items():
         low, high = found.interval
         chance = "" if found.p_value < _SIGNIFICANT else ": may be chance"

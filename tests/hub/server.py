@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -538,7 +538,7 @@ def wait_until(claim: Callable[[], bool], *, seconds: float = 60) -> None:
 
 
 if __name__ == "__main__":
-    with Hub() as running:
-        for name, value in running.environment(Path(gettempdir()) / "attuner-hub").items():
+    with Hub() as running, TemporaryDirectory(prefix="attuner-hub-") as home:
+        for name, value in running.environment(Path(home)).items():
             print(f"export {name}={value}")
         threading.Event().wait()

@@ -14,6 +14,7 @@ from pairs import PAIRS
 
 from attuner.errors import HubError
 from attuner.publishing.fetching import fetch_run
+from attuner.training.folder import RunFolder
 
 _MODEL = """
 import json, sys
@@ -166,3 +167,23 @@ def test_one_process_fetches_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         f"{tmp_path}/runs/NAME."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pushed_run_does_not_choose_where_it_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there = RunFolder(tmp_path / "snapshot" / "run")
+    (there.checkpoints / "step-000001").mkdir(parents=True)
+    (there.checkpoints / "step-000001" / "state.json").touch()
+    there.recipe.write_text(
+        "task: {name: translation, source: en, target: fr}\nmodel: base\ndata: a.po\n"
+        "output: {name: ../../elsewhere}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(
+        "attuner.publishing.fetching.download", lambda *args, **options: there.path.parent
+    )
+    runs = tmp_path / "deep" / "runs"
+    runs.mkdir(parents=True)
+    assert fetch_run("hub:team/strings", runs, lambda event: None) == runs / "elsewhere"
+    assert (runs / "elsewhere" / "recipe.yaml").is_file()

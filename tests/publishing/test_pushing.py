@@ -327,6 +327,26 @@ def test_there_is_nothing_to_push(run: RunFolder, marian: Path, tmp_path: Path) 
         push(pickles)
 
 
+def test_an_export_is_not_pushed(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text('{"format": "ctranslate2"}', encoding="utf-8")
+    for name in ("model.bin", "config.json"):
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    assert error_of(tmp_path, "alice/small") == (
+        f"{tmp_path} is an export for CTranslate2: it is not pushed.\n"
+        "Pushed are runs and model folders, with weights in safetensors.\n"
+        "Push the model that it was made from; export it again where it is used."
+    )
+
+
+def test_a_run_folder_that_cannot_be_written(run: RunFolder) -> None:
+    (run.path / "hub").write_text("no folder", encoding="utf-8")
+    assert error_of(run.path, "alice/tuned") == (
+        f"{run.path}/hub cannot be written: File exists.\n"
+        "A run is copied there before it is pushed.\n"
+        f"Mend that, or push its model alone: attuner push {run.model} HUB_ID"
+    )
+
+
 def test_the_recipe_says_where_to(hub: Hub, run: RunFolder, build: Any) -> None:
     recipe = build("publish={hub_id: team/kde, private: false, message: KDE, tag: v2}")
     run.recipe.write_text(dump_recipe(recipe), encoding="utf-8")

@@ -95,8 +95,11 @@ def eval_results(facts: Facts) -> list[EvalResult]:
 
 def license_in(folder: Path) -> str | None:
     """The licence that a model folder's own card names; None where it does not."""
-    found = read_metadata(folder / FILE).get("license")
-    return found if isinstance(found, str) and found != "other" else None
+    card = read_metadata(folder / FILE)
+    found = card.get("license")
+    if found == "other":
+        found = card.get("license_name")
+    return found if isinstance(found, str) else None
 
 
 def read_metadata(path: Path) -> Mapping[str, Any]:

@@ -108,4 +108,6 @@ def _of_labels(facts: Facts) -> list[tuple[str, str, str]]:
 def _sample(facts: Facts) -> str:
     """A text to try: one of the held-out ones where they are shown."""
     fallback = _REVIEW if facts.task == "classification" else _SAMPLE
-    return next((row.source for row in facts.shown if row.source.isprintable()), fallback)
+    texts = (row.source for row in facts.shown)
+    # In a shell, what begins with a dash would be an option.
+    return next((text for text in texts if text.isprintable() and text[:1] != "-"), fallback)

@@ -72,10 +72,11 @@ def todays(given: Mapping[str, Any], say: Callable[[str], None] = logger.warning
             say(f"{name} is called {RENAMED[name]} today.")
             old[RENAMED[name]] = value
         elif name in SWITCHES:
-            means = SWITCHES[name] if value else {}
+            if not value:
+                continue  # as it is today where nothing is said
             spelled = ", ".join(f"{today}={said!r}" for today, said in SWITCHES[name].items())
             say(f"{name}=True is spelled {spelled} today.")
-            old |= means
+            old |= SWITCHES[name]
         elif name in GONE:
             say(f"{name} has no effect any more: {GONE[name]}.")
         elif name == "logging_dir":

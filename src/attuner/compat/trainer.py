@@ -37,7 +37,6 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         if "tokenizer" in given:
             logger.warning("tokenizer is called processing_class today.")
             given.setdefault("processing_class", given.pop("tokenizer"))
-            given.pop("tokenizer", None)
         self._taken: Taken | None = None
         self._said: set[str] = set()
         self._loss_reason: tuple[Any, str] | None = None
@@ -45,6 +44,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         known = signature(super().__init__).bind_partial(*args, **given).arguments
         self.compute_loss_func = known.get("compute_loss_func")
         self.optimizer_cls_and_kwargs = known.get("optimizer_cls_and_kwargs")
+        self._brings_optimizer = (known.get("optimizers") or (None,))[0] is not None
         super().__init__(*args, **given)
 
     @property
@@ -242,7 +242,8 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
     def _has_copies(self) -> bool:
         """Whether forward and backward use bf16 copies of the weights."""
         is_alone = self.args.device.type == "cpu" and self.args.world_size == 1
-        return is_alone and not against_optimizer(self) and self._precision() == "bf16"
+        is_ours = not self._brings_optimizer and not against_optimizer(self)
+        return is_alone and is_ours and self._precision() == "bf16"
 
     def _own_weights(self) -> TrainerAdamW | None:
         """Our optimizer, inside of accelerate's; None where another one is used."""

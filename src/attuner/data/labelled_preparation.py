@@ -122,7 +122,7 @@ def prepare_labelled(
         _refuse_empty(parts, Counter(skipped or {}) + left_out)
         parts = _split(parts, by, train_size, sizes, seed)
     parts = {p: subset_of(p, parts[p], subsets[p], left_out, notes) for p in parts}
-    notes += _notes(parts)
+    notes += _notes(parts, by)
     labels = Counter(name for label in labels_in(parts["train"]) for name in names_in(label))
     nothing = parts["train"][:0]
     learned, validated, tested = (parts.get(part, nothing) for part in PARTS)
@@ -247,12 +247,12 @@ def _refuse_empty(parts: dict[str, Stored[LabelledExample]], reasons: Counter[st
         )
 
 
-def _notes(parts: dict[str, Stored[LabelledExample]]) -> list[str]:
+def _notes(parts: dict[str, Stored[LabelledExample]], by: str) -> list[str]:
     notes = []
     if conflicts := _num_conflicts(parts["train"]):
         texts = "text of training has" if conflicts == 1 else "texts of training have"
         notes.append(f"{conflicts:,} {texts} different labels: no classifier can learn them all.")
-    if by_chance := _leaks(parts):
+    if by != "source" and (by_chance := _leaks(parts)):  # there, none is left
         notes.append(
             f"{by_chance:,} texts of validation or test are also in training. "
             "data.split.by=source keeps them out."

@@ -121,12 +121,11 @@ def worse(made: Exported, options: Mapping[str, str]) -> ExportError:
     assert made.exported is not None
     name = metric_name(made.metric)
     before, after = (m.scores[made.metric] for m in (made.original, made.exported))
-    finer = {
-        "ctranslate2": options["quantization"].format("float32"),
-        "transformers": options["dtype"].format("bfloat16"),
-    }
-    is_finest = made.number_format in ("float32", "bfloat16") or made.format == "onnx"
-    remedy = "" if is_finest else f"Try a finer number format: {finer[made.format]}. "
+    option = {"ctranslate2": "quantization", "transformers": "dtype"}
+    remedy = ""
+    if made.number_format != "float32":  # as ONNX always is
+        finer = options[option[made.format]].format("float32")
+        remedy = f"Try a finer number format: {finer}. "
     return ExportError(
         f"The export is worse than {made.model}: {name} {after:.2f} on {made.examples}, the "
         f"model's is {before:.2f}.",

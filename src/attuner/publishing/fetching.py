@@ -71,7 +71,8 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
             "Give the commit of an epoch as hub:ID@COMMIT, or start from its model: "
             f"attuner train RECIPE model={hub_id}",
         )
-    folder = parent / load_recipe(there.recipe).output.name
+    # Its last part alone: what others pushed must not choose another place.
+    folder = parent / Path(load_recipe(there.recipe).output.name).name
     if folder.exists():
         raise HubError(
             f"{folder} exists already.",

@@ -88,8 +88,9 @@ class Pusher:
         """The run's result, with the commit of its model on the Hub."""
         if self._sender is None:
             return run
-        record = self._sender.outbox.record
-        return replace(run, hub_url=record.url) if record.is_complete else run
+        outbox = self._sender.outbox
+        is_there = outbox.record.is_complete and not outbox.is_pending
+        return replace(run, hub_url=outbox.record.url) if is_there else run
 
     def _push(self, folder: Path, step: int, *, is_complete: bool) -> None:
         """Have the state of just now pushed."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.errors import HubError
+from attuner.models.exports import export_format
 from attuner.publishing.outbox import Order, Outbox
 from attuner.publishing.sender import Sender
 from attuner.publishing.states import copy_result, copy_so_far
@@ -68,7 +71,7 @@ def push(
     from attuner.recipe_loading import load_recipe
 
     options = load_recipe(run.recipe).publish
-    given = {"hub_id": hub_id, "private": private, "message": None, "tag": tag}
+    given = {"hub_id": hub_id, "private": private, "tag": tag}
     options = options.model_copy(update={k: v for k, v in given.items() if v is not None})
     is_complete = run.model.is_dir()
     found = checkpoints(run.checkpoints)
@@ -83,7 +86,7 @@ def push(
         message=message, force=force,
     )  # fmt: skip
     outbox = Outbox(run.path / "hub")
-    with outbox.turn(waits=False):
+    with _writing(outbox, run.model), outbox.turn(waits=False):
         put_run(run, outbox, order)
     return _send(outbox, listener)
 
@@ -116,9 +119,26 @@ def push_rest(
         listener(Noted("Nothing is left to push."))
         return Pushed(record.hub_id, record.url)
     if force:
-        with outbox.turn(waits=False):
+        with _writing(outbox, place / "model"), outbox.turn(waits=False):
             outbox.revise(force=True)
     return _send(outbox, listener)
+
+
+@contextmanager
+def _writing(outbox: Outbox, model: Path) -> Iterator[None]:
+    """Say in words that a run folder cannot be written.
+
+    Raises:
+        HubError: It cannot, or there is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise HubError(
+            f"{outbox.path} cannot be written: {error.strerror or error}.",
+            "A run is copied there before it is pushed.",
+            f"Mend that, or push its model alone: attuner push {model} HUB_ID",
+        ) from error
 
 
 def order_of(
@@ -181,6 +201,13 @@ def _push_model(
             "Pushed is a run folder, such as runs/NAME, or a model folder.",
         )
     model = resolve_model(str(folder)).resolve()
+    made = export_format(model)
+    if made is not None:
+        raise HubError(
+            f"{folder} is an export for {made.title}: it is not pushed.",
+            "Pushed are runs and model folders, with weights in safetensors.",
+            "Push the model that it was made from; export it again where it is used.",
+        )
     name = model.parent.name if model.name == "model" else model.name
     typed = f"attuner push {folder}"
     order = Order(
@@ -194,10 +221,13 @@ def _push_model(
         model=str(model),
         is_complete=True,
     )
-    with tempfile.TemporaryDirectory(prefix="attuner-push-") as place:
-        outbox = Outbox(Path(place))
+    outbox = Outbox(Path(tempfile.mkdtemp(prefix="attuner-push-")))
+    try:
         outbox.put(order, lambda empty: None)
         return _send(outbox, listener)
+    finally:
+        if outbox.record.url or outbox.record.error:  # else the message names the log in it
+            shutil.rmtree(outbox.path, ignore_errors=True)
 
 
 def _send(outbox: Outbox, listener: Listener) -> Pushed:

@@ -162,6 +162,7 @@ def _delete_oldest(folder: Path) -> None:
     entries.sort(key=lambda entry: entry[1].st_mtime_ns, reverse=True)
     room = MOST_BYTES
     for path, status in entries:
-        room -= status.st_size
-        if room < 0:
+        if status.st_size > room:
             path.unlink(missing_ok=True)
+        else:
+            room -= status.st_size

@@ -40,9 +40,12 @@ def read_kept(run: PastRun) -> Kept | None:
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         keyed = sorted(
-            ((json.dumps([row.get(name) for name in names], ensure_ascii=False), row))
-            for row in rows
-            if row["after"] is not None
+            (
+                (json.dumps([row.get(name) for name in names], ensure_ascii=False), row)
+                for row in rows
+                if row["after"] is not None
+            ),
+            key=lambda pair: pair[0],  # equal examples stay in their order
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

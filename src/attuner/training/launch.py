@@ -70,11 +70,11 @@ def joined(device: str) -> Iterator[Processes]:
         RunError: There are not as many as were announced, or one of them has ended.
         StoppedError: One of them was asked to stop.
     """
+    _refuse_other_engines()  # FSDP and its like have one process under torchrun, too
     if announced() == 1:
         _refuse_one_of_several()
         yield ALONE
         return
-    _refuse_other_engines()
     processes, watch = _join(device)
     with watch:
         try:
@@ -120,7 +120,8 @@ def _refuse_one_of_several() -> None:
 
     It tells that process where they were to meet, and nothing else of the others.
     """
-    is_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    # torchrun, which accelerate starts elsewhere, also for one process, says WORLD_SIZE.
+    is_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ
     if is_accelerate and {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise RunError(
             "accelerate launch was asked for several processes, and has started one: so it does "

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from attuner.errors import RecipeError, RunError, UserError, nearest
-from attuner.recipe import Recipe
+from attuner.recipe import LABEL_METRICS, Recipe
 from attuner.training.events import (
     BadLoss,
     DataPrepared,
@@ -72,8 +72,10 @@ class PastRun:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.folder.path.resolve().name
+        """Name of the folder; of one of several seeds, with that of their run before it."""
+        path = self.folder.path.resolve()
+        seed = self.options["training"].get("seed")
+        return f"{path.parent.name}-{path.name}" if path.name == f"seed-{seed}" else path.name
 
     @property
     def task(self) -> str:
@@ -177,7 +179,11 @@ class PastRun:
         """What the best weights are told by; "" where nothing was scored."""
         wanted = self.options["training"].get("best_metric")
         known = [*self.after, *self.before]
-        metrics = ("chrf", "accuracy", "micro_f1", "mae") if wanted is None else (wanted,)
+        metrics: tuple[str, ...] = ("chrf",)
+        if wanted is not None:
+            metrics = (wanted,)
+        elif self.options["task"].get("name") == "classification":
+            metrics = LABEL_METRICS.get(self.options["task"].get("kind", "single"), ())
         named = [*metrics, *(name for name in known if name != "loss")]
         return next((name for name in named if name in known), "")
 
@@ -229,9 +235,10 @@ def find_run(text: str, parent: Path) -> Path:
         RunError: There is none.
     """
     places = (Path(text), parent / text)
-    found = next((place for place in places if place.is_dir()), None)
-    if found is not None:
-        return found
+    folders = [place for place in places if place.is_dir()]
+    runs = [place for place in folders if RunFolder(place).recipe.is_file()]
+    if folders:
+        return (runs or folders)[0]
     known = [path.name for path in _folders(parent)]
     raise RunError(
         f"There is no run {text}: neither a folder of that name, nor one in {parent}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -312,9 +312,9 @@ class _Running:
         if not resumes:
             once(lambda: self.job.check_model(self.raw_model))
         self._build()
-        manifest = self._manifest()
-        self.processes.require_same("The examples, in tokens,", manifest["features"])
-        once(lambda: self._keep_manifest(manifest, resumes))
+        features = {name: features_fingerprint(f) for name, f in self.job.all_features().items()}
+        self.processes.require_same("The examples, in tokens,", features)
+        once(lambda: self._keep_manifest(self._manifest(features), resumes))
         with self.hooks:
             self.scorer.before()
             state = self._loop(resumes)
@@ -414,7 +414,7 @@ class _Running:
             self.processes,
         )
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self, features: Mapping[str, str]) -> dict[str, Any]:
         import torch
 
         from attuner.training.data import data_files, hub_data
@@ -431,9 +431,7 @@ class _Running:
             num_threads=torch.get_num_threads(),
             num_processes=self.processes.count,
             recipe=self.recipe.model_dump(mode="json"),
-            features={
-                name: features_fingerprint(value) for name, value in self.job.all_features().items()
-            },
+            features=features,
         )
 
     def _needed_bytes(self) -> int:

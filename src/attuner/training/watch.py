@@ -35,7 +35,8 @@ _OWN_ERROR_SECONDS = 2.0
 _MOST_SECONDS = 10.0
 _JOIN_SECONDS = 300.0
 # Wakes the main thread; whoever does not answer it does not notice it.
-_NEWS = signal.SIGURG
+# Windows has no SIGURG; there nothing is watched over.
+_NEWS = getattr(signal, "SIGURG", signal.SIGINT)
 # The system's probes of a connection that is silent: after 10 seconds, then each 5, three times.
 _PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
