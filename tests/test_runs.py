@@ -436,7 +436,7 @@ def test_seeds_of_two_runs_are_compared_by_their_runs_names(make: Make, tmp_path
 def test_examples_that_are_there_twice_are_compared(make: Make) -> None:
     for name in ("base", "other"):
         folder = make(name, said=GOOD)
-        kept = rows(GOOD, 10) * 4
+        kept = [{**row, "address": f"a.po:{i}"} for i, row in enumerate(rows(GOOD, 10) * 4)]
         write_lines(folder.translations, kept)
         events = folder.events()
         for event in events:
