@@ -256,6 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
         left = int(self.headers.get("Content-Length") or 0)
         while left:
             chunk = self.rfile.read(min(left, _CHUNK))
+            if not chunk:  # whoever sent it is gone
+                self.close_connection = True
+                raise ConnectionAbortedError
             left -= len(chunk)
             yield chunk
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub.server import Hub
+from hub.server import Hub, wait_until
 
 _ROUND = """
 import json, sys
@@ -70,3 +72,11 @@ def test_a_round_of_all_calls(hub: Hub, tmp_path: Path, multipart_bytes: int) ->
     }  # fmt: skip
     assert hub.repos["alice/model"].messages == ["first", "second"]
     assert hub.repos["alice/model"].private
+
+
+def test_nobody_waits_for_a_client_that_is_gone(hub: Hub) -> None:
+    before = set(threading.enumerate())
+    with socket.create_connection(("127.0.0.1", hub.port)) as client:
+        client.sendall(b"PUT /lfs/x HTTP/1.1\r\nHost: hub\r\nContent-Length: 1000\r\n\r\nhalf")
+        wait_until(lambda: hub.requests != [])
+    wait_until(lambda: set(threading.enumerate()) <= before, seconds=10)
