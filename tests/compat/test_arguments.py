@@ -91,6 +91,16 @@ def test_todays_spelling_says_nothing_and_counts(caplog: pytest.LogCaptureFixtur
     assert made.eval_strategy == "epoch"
 
 
+@pytest.mark.parametrize(
+    ("steps", "ratio", "counts"), [(0, 0.1, 0.1), (50, 0.1, 50), (50, 0.0, 50), (0, 0.0, 0)]
+)
+def test_a_warmup_in_steps_counts_where_there_are_any(
+    steps: int, ratio: float, counts: float
+) -> None:
+    assert TrainingArguments("out", warmup_steps=steps, warmup_ratio=ratio).warmup_steps == counts
+    assert TrainingArguments("out", warmup_ratio=ratio, warmup_steps=steps).warmup_steps == counts
+
+
 def test_arguments_are_transformers_own(tmp_path: Path) -> None:
     made = Seq2SeqTrainingArguments(str(tmp_path), precision="fp32", use_cpu=True)
     assert isinstance(made, transformers.Seq2SeqTrainingArguments)

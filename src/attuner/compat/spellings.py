@@ -87,6 +87,8 @@ def todays(given: Mapping[str, Any], say: Callable[[str], None] = logger.warning
             found[name] = _OPTIMIZERS[value]
         else:
             found[name] = value
-    for name, value in old.items():  # what is given under today's name counts
-        found.setdefault(name, value)
+    for name, value in old.items():
+        # What is given under today's name counts; but warmup_steps=0 left the ratio to count.
+        if name not in found or (name == "warmup_steps" and not found[name]):
+            found[name] = value
     return found
