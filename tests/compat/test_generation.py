@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny import PAD, tiny_model
-from trainers import OURS, STOCK, build_text, pairs
+from trainers import OURS, STOCK, Padding, build_text, pairs
+from transformers import DataCollatorForSeq2Seq
+
+from attuner.compat import Seq2SeqTrainer
 
 
 def predictions(arm: Any, model: Any, folder: Path, asked: dict[str, Any], **more: Any) -> Any:
@@ -97,3 +103,57 @@ def test_weights_of_just_now_generate(tmp_path: Path) -> None:
     trainer.train()
     again = trainer.predict(trainer.eval_dataset, max_length=12)
     assert texts(again.predictions) != texts(before.predictions)
+
+
+def test_batches_are_held_one_at_a_time(tmp_path: Path) -> None:
+    made: list[weakref.ref[Any]] = []
+    held: list[int] = []
+    collate = DataCollatorForSeq2Seq(Padding())
+
+    def collate_and_note(rows: Any) -> Any:
+        batch = collate(rows)
+        made.append(weakref.ref(batch["input_ids"]))
+        held.append(sum(tensor() is not None for tensor in made))
+        return batch
+
+    trainer = build_text(
+        OURS, tiny_model(), tmp_path, given={"data_collator": collate_and_note},
+        predict_with_generate=True, per_device_eval_batch_size=1,
+    )  # fmt: skip
+    found = trainer.predict(pairs(12), max_length=6)
+    assert len(found.predictions) == 12
+    assert len(made) == 24  # once to generate for all, once to be predicted
+    assert max(held) <= 4  # what the loader fetches ahead, and what a loop still has a name for
+
+
+def test_rows_that_come_in_another_order_have_their_own_predictions(tmp_path: Path) -> None:
+    class Shuffled(Seq2SeqTrainer):
+        def get_test_dataloader(self, test_dataset: Any) -> Any:
+            collate = DataCollatorForSeq2Seq(Padding())
+            return torch.utils.data.DataLoader(
+                test_dataset, batch_size=4, shuffle=True, collate_fn=collate
+            )
+
+    build = {"predict_with_generate": True}
+    wanted = build_text(OURS, tiny_model(), tmp_path, **build).predict(pairs(), max_length=9)
+    trainer = build_text((Shuffled, OURS[1]), tiny_model(), tmp_path, **build)
+    found = trainer.predict(pairs(), max_length=9)
+    assert texts(found.label_ids) != texts(wanted.label_ids)
+    by_labels = dict(zip(map(str, texts(wanted.label_ids)), texts(wanted.predictions), strict=True))
+    in_order = [by_labels[str(labels)] for labels in texts(found.label_ids)]
+    assert texts(found.predictions) == in_order
+
+
+def test_a_stream_that_is_there_but_once_is_read_once(tmp_path: Path) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        rows = iter(list(pairs()))
+
+        def __iter__(self) -> Iterator[Any]:
+            return self.rows
+
+    trainer = build_text(OURS, tiny_model(), tmp_path, predict_with_generate=True)
+    wanted = trainer.predict(pairs(), max_length=9)
+    found = trainer.predict(Stream(), max_length=9)
+    assert texts(found.predictions) == texts(wanted.predictions)
+    assert found.metrics["test_loss"] == pytest.approx(wanted.metrics["test_loss"])
+    assert (found.predictions >= 0).all()

@@ -1,4 +1,4 @@
-"""Two processes learn what one does from the same examples an update."""
+"""Two processes learn and generate what one does from the same examples an update."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,18 @@ import json, sys
 from pathlib import Path
 from tiny import tiny_model
 from trainers import OURS, train_text
-trainer = train_text(OURS, tiny_model(), Path(sys.argv[1]), per_device_train_batch_size={batch})
+trainer = train_text(
+    OURS, tiny_model(), Path(sys.argv[1]), per_device_train_batch_size={batch},
+    per_device_eval_batch_size={batch}, predict_with_generate=True,
+)
+found = trainer.predict(trainer.train_dataset.select(range(16)), max_length=9)
 if trainer.is_world_process_zero():
-    Path(sys.argv[2]).write_text(json.dumps(trainer.state.log_history))
+    said = {{"history": trainer.state.log_history, "predictions": found.predictions.tolist()}}
+    Path(sys.argv[2]).write_text(json.dumps(said))
 """
 
 
-def history(folder: Path, num_processes: int) -> list[dict[str, float]]:
+def trained(folder: Path, num_processes: int) -> dict[str, Any]:
     script, found = folder / f"{num_processes}.py", folder / f"{num_processes}.json"
     script.write_text(SCRIPT.format(batch=8 // num_processes))
     with socket.socket() as free:
@@ -38,14 +44,16 @@ def history(folder: Path, num_processes: int) -> list[dict[str, float]]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    lines: list[dict[str, float]] = json.loads(found.read_text())
-    return lines
+    said: dict[str, Any] = json.loads(found.read_text())
+    return said
 
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    one, two = history(tmp_path, 1), history(tmp_path, 2)
-    assert len(one) == len(two) == 7
-    for alone, shared in zip(one, two, strict=True):
+    one, two = trained(tmp_path, 1), trained(tmp_path, 2)
+    assert len(one["history"]) == len(two["history"]) == 7
+    assert len(one["predictions"]) == 16
+    assert two["predictions"] == one["predictions"]
+    for alone, shared in zip(one["history"], two["history"], strict=True):
         for name in {"loss", "grad_norm", "train_loss"} & alone.keys():
             assert shared[name] == pytest.approx(alone[name], rel=1e-5)

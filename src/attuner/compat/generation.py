@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from attuner.compat.reasons import kind_of_model
 from attuner.data.features import TokenColumn
-from attuner.inference.batches import distinct
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.languages import Pair
 
@@ -80,45 +83,90 @@ def search_of(model: Any, asked: Mapping[str, Any]) -> Search | str:
     )
 
 
-def generate_rows(model: Any, sources: Sequence[Sequence[int]], search: Search) -> list[list[int]]:
-    """Generate with the weights of just now.
+def build_generator(model: Any, asked: Mapping[str, Any]) -> Generator | str:
+    """What generates as `model.generate(**asked)`, or why CTranslate2 cannot."""
+    from attuner.inference.conversion import CONVERTIBLE, ConversionError
+
+    family = str(getattr(model.config, "model_type", ""))
+    if kind_of_model(model) != "text" or family not in CONVERTIBLE:
+        return f"CTranslate2 does not know {family} models"
+    search = search_of(model, asked)
+    if isinstance(search, str):
+        return search
+    try:
+        return Generator(model, search)
+    except ConversionError as error:
+        return error.happened.rstrip(".")
+
+
+class Generator:
+    """Generates with the weights that a model has just now, each source once.
 
     Args:
         model: An encoder-decoder model that CTranslate2 can take.
-        sources: Source ids of each row, end token included, no padding.
         search: How to generate.
 
-    Returns:
-        Of each row what `generate` has: the decoder's start, the ids, the end token.
+    Attributes:
+        most_tokens: Longest row that `rows` gives, in tokens.
 
     Raises:
         ConversionError: CTranslate2 does not support the model.
     """
-    from attuner.inference.ctranslate2_engine import engine_from_model
 
-    engine = engine_from_model(model, IdCodec(model))
-    engine.settings = search.settings
-    firsts, which = distinct([tuple(row) for row in sources])
-    first_token = search.settings.forced_bos_token_id
-    found = engine.generate_ids(
-        [sources[place] for place in firsts],
-        [[] if first_token is None else [first_token]] * len(firsts),
-        num_beams=search.num_beams,
-        # The engine leaves room for a forced end token.
-        max_new_tokens=search.max_new_tokens + (search.forced_end is None),
-    )
-    start = search.settings.decoder_start_token_id
-    assert start is not None
-    rows = []
-    for (ids, *_), _scores in found:
-        if len(ids) == search.max_new_tokens:  # it was broken off, and nothing is forced
-            end = []
-        elif len(ids) == search.max_new_tokens - 1 and search.forced_end is not None:
-            end = [search.forced_end]
-        else:
-            end = [engine.codec.eos_token_id]
-        rows.append([start, *ids, *end])
-    return [rows[place] for place in which]
+    def __init__(self, model: Any, search: Search) -> None:
+        from attuner.inference.ctranslate2_engine import engine_from_model
+
+        self._engine = engine_from_model(model, IdCodec(model))
+        self._engine.settings = search.settings
+        self._search = search
+        self._found: dict[tuple[int, ...], list[int]] = {}
+        self.most_tokens = search.max_new_tokens + 1
+
+    def rows(self, sources: Iterable[Sequence[int]]) -> list[list[int]]:
+        """Of each source what `generate` has: the decoder's start, the ids, the end token.
+
+        Args:
+            sources: Source ids of each row, end token included, no padding.
+        """
+        wanted = [tuple(row) for row in sources]
+        new = [row for row in dict.fromkeys(wanted) if row not in self._found]
+        if new:
+            self._found.update(zip(new, self._generate(new), strict=True))
+        return [self._found[row] for row in wanted]
+
+    def _generate(self, sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        search, first_token = self._search, self._search.settings.forced_bos_token_id
+        found = self._engine.generate_ids(
+            sources,
+            [[] if first_token is None else [first_token]] * len(sources),
+            num_beams=search.num_beams,
+            # The engine leaves room for a forced end token.
+            max_new_tokens=search.max_new_tokens + (search.forced_end is None),
+        )
+        start = search.settings.decoder_start_token_id
+        assert start is not None
+        for (ids, *_), _scores in found:
+            if len(ids) == search.max_new_tokens:  # it was broken off, and nothing is forced
+                end = []
+            elif len(ids) == search.max_new_tokens - 1 and search.forced_end is not None:
+                end = [search.forced_end]
+            else:
+                end = [self._engine.codec.eos_token_id]
+            yield [start, *ids, *end]
+
+
+def source_rows(batch: Mapping[str, Tensor]) -> list[list[int]]:
+    """The real source ids of each row of a padded batch, (B, S)."""
+    ids, mask = batch["input_ids"], batch.get("attention_mask")
+    if mask is None:
+        return ids.tolist()
+    return [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)]
+
+
+def padded_rows(rows: Sequence[Sequence[int]], fill: int, width: int = 0) -> Tensor:
+    """Rows of ids filled up to the longest, at least to `width`; (B, T) int64."""
+    width = max(width, *map(len, rows))
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows])
 
 
 class IdCodec:

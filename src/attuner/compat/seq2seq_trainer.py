@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
-from attuner.compat.generation import generate_rows, search_of
+from attuner.compat.generation import Generator, build_generator, padded_rows, source_rows
 from attuner.compat.reasons import against_generation
 from attuner.compat.trainer import Trainer
-from attuner.inference.conversion import ConversionError
 
 
 class Seq2SeqTrainer(Trainer, transformers.Seq2SeqTrainer):  # type: ignore[misc]
     """A trainer that drops in; takes what `transformers.Seq2SeqTrainer` takes, and `tokenizer`."""
 
-    _generated: deque[Tensor] | None = None
+    _generator: Generator | None = None
+    _width = 0
 
     def evaluation_loop(
         self,
@@ -36,27 +36,17 @@ class Seq2SeqTrainer(Trainer, transformers.Seq2SeqTrainer):  # type: ignore[misc
         given = (description, prediction_loss_only, *more)
         if not self.args.predict_with_generate or only_loss:
             return super().evaluation_loop(dataloader, *given, **options)
-        reason = against_generation(self)
-        search = search_of(self.model, getattr(self, "_gen_kwargs", {}))
-        if reason or isinstance(search, str):
-            self._say(f"transformers generates: {reason or search}.")
+        asked = getattr(self, "_gen_kwargs", {})
+        generator = against_generation(self) or build_generator(self.model, asked)
+        if isinstance(generator, str):
+            self._say(f"transformers generates: {generator}.")
             return super().evaluation_loop(dataloader, *given, **options)
-
-        def generate(batches: list[Any]) -> None:
-            sources = [row for batch in batches for row in _rows(batch)]
-            try:
-                rows = generate_rows(self.model, sources, search)
-            except ConversionError as error:
-                self._say(f"transformers generates: {error.happened.rstrip('.')}.")
-                return
-            padded = self._padded(rows)
-            sizes = [len(batch["input_ids"]) for batch in batches]
-            self._generated = deque(torch.split(padded, sizes))
-
+        self._width = self._generate_ahead(generator, dataloader)
+        self._generator = generator
         try:
-            return super().evaluation_loop(_Ahead(dataloader, generate), *given, **options)
+            return super().evaluation_loop(dataloader, *given, **options)
         finally:
-            self._generated = None
+            self._generator = None
 
     def prediction_step(
         self,
@@ -67,49 +57,26 @@ class Seq2SeqTrainer(Trainer, transformers.Seq2SeqTrainer):  # type: ignore[misc
         **options: Any,
     ) -> tuple[Tensor | None, Any, Any]:
         """Loss, generated ids and labels; see `transformers.Seq2SeqTrainer.prediction_step`."""
-        if self._generated is None or prediction_loss_only:
+        if self._generator is None or prediction_loss_only:
             return super().prediction_step(
                 model, inputs, prediction_loss_only, ignore_keys, **options
             )
-        generated, loss = self._generated.popleft(), None
+        rows, loss = self._generator.rows(source_rows(inputs)), None
+        generated = padded_rows(rows, self.model.config.pad_token_id, self._width)
         if "labels" in inputs:
             loss, _, _ = super().prediction_step(model, inputs, True, ignore_keys)
-        return loss, generated, self._prepare_inputs(inputs).get("labels")
+        labels = self._prepare_inputs(inputs).get("labels")
+        return loss, generated.to(self.args.device), labels
 
-    def _padded(self, rows: list[list[int]]) -> Tensor:
-        """Generated rows, filled up to the longest of all processes."""
-        device = self.args.device
-        longest = torch.tensor(max(map(len, rows), default=1), device=device)
-        width = int(self.accelerator.gather(longest).max())
-        padded = torch.full((len(rows), width), self.model.config.pad_token_id, device=device)
-        for row, ids in zip(padded, rows, strict=True):
-            row[: len(ids)] = torch.tensor(ids, device=device)
-        return padded
+    def _generate_ahead(self, generator: Generator, dataloader: Any) -> int:
+        """Generate for all batches, of which one at a time is held.
 
-
-class _Ahead:
-    """A loader whose batches are all read, and shown to `look`, before the first is handed out."""
-
-    def __init__(self, loader: Any, look: Callable[[list[Any]], None]) -> None:
-        self._loader = loader
-        self._look = look
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = list(self._loader)
-        if batches:
-            self._look(batches)
-        yield from batches
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-
-def _rows(batch: Mapping[str, Tensor]) -> list[list[int]]:
-    """The real source ids of each row."""
-    ids, mask = batch["input_ids"], batch.get("attention_mask")
-    if mask is None:
-        return ids.tolist()
-    return [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)]
+        Returns:
+            What predictions are filled up to: the longest of all processes. They are tokens for
+            sure then, while transformers fills up with -100, which no tokenizer decodes.
+        """
+        if isinstance(getattr(dataloader, "dataset", None), IterableDataset):
+            return generator.most_tokens  # a stream may be there but once
+        rows = generator.rows(row for batch in dataloader for row in source_rows(batch))
+        longest = torch.tensor(max(map(len, rows), default=1), device=self.args.device)
+        return int(self.accelerator.gather(longest).max())
