@@ -217,3 +217,36 @@ def test_a_user_may_bring_optimizer_sampler_and_step(tmp_path: Path) -> None:
     assert [ids[mask].tolist() for ids, mask in zip(seen[0], seen[0] != 3, strict=True)] == first
     assert trainer.optimizer.optimizer is optimizer
     assert not torch.equal(before, model.model.shared.weight)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_user_may_bring_adamw_and_a_schedule(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attuner.models.precision.has_fast_bf16", lambda: True)
+
+    def train(arm: Any, **options: Any) -> Any:
+        model = tiny_model()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        return train_text(
+            arm, model, tmp_path, given={"optimizers": (optimizer, scheduler)},
+            eval_strategy="epoch", **options,
+        )  # fmt: skip
+
+    wanted = train(STOCK)
+    found = train(OURS, precision=precision)
+    assert type(found.optimizer.optimizer) is torch.optim.AdamW
+    if precision == "fp32":
+        assert_same_history(found, wanted)
+        return
+    assert found.accelerator.mixed_precision == "bf16"
+    assert {p.dtype for p in found.model.parameters()} == {torch.float32}
+    assert {p.grad.dtype for p in found.model.parameters() if p.grad is not None} <= {torch.float32}
+    assert [line["learning_rate"] for line in found.state.log_history if "loss" in line] == [
+        line["learning_rate"] for line in wanted.state.log_history if "loss" in line
+    ]
+    for ours, theirs in zip(found.state.log_history, wanted.state.log_history, strict=True):
+        for name in {"loss", "grad_norm", "eval_loss"} & theirs.keys():
+            assert ours[name] == pytest.approx(theirs[name], rel=0.02), name
+            assert ours[name] != theirs[name], name
