@@ -11,10 +11,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from pairs import PAIRS
+
+# Keras reads these when it is imported, and writes its settings into its home.
+_KERAS_HOME = TemporaryDirectory(prefix="attuner-keras-")
+os.environ |= {"KERAS_BACKEND": "torch", "KERAS_HOME": _KERAS_HOME.name}
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import transformers
 from datasets import Dataset
 from pairs import PAIRS
+from tiny_classifiers import tiny_classifier
 
 PAGE = Path(__file__).parents[1] / "docs" / "migrate.md"
 _CODE = re.compile(r"`([^`]+)`")
@@ -33,15 +35,19 @@ def code(cell: str) -> str:
 
 
 @pytest.fixture
-def names(marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def names(
+    marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     """What the rows speak of."""
     import accelerate
     import datasets
+    import keras
     import sacrebleu
     import sklearn.metrics
     import torch
 
     import attuner
+    import attuner.compat.keras
     from attuner import compat
 
     monkeypatch.chdir(tmp_path)
@@ -57,18 +63,24 @@ def names(marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(marian)
     texts = list(PAIRS)
     options = {"use_cpu": True, "report_to": [], "max_steps": 1, "disable_tqdm": True}
-    return {
+    tokenized = Dataset.from_dict(dict(tokenizer(texts, text_target=list(PAIRS.values()))))
+    collator = transformers.DataCollatorForSeq2Seq(tokenizer, model=model)
+    keras_model = compat.keras.TaskModel(transformers.AutoModelForSeq2SeqLM.from_pretrained(marian))
+    keras_model.compile("sgd")
+    yield {
         "accelerate": accelerate, "attuner": attuner, "compat": compat, "datasets": datasets,
-        "os": os, "sacrebleu": sacrebleu, "sklearn": sklearn, "torch": torch,
+        "keras": keras, "os": os, "sacrebleu": sacrebleu, "sklearn": sklearn, "torch": torch,
         "transformers": transformers,
         "texts": texts, "tokenizer": tokenizer, "model": model,
-        "tokenized": Dataset.from_dict(dict(tokenizer(texts, text_target=list(PAIRS.values())))),
-        "collator": transformers.DataCollatorForSeq2Seq(tokenizer, model=model),
+        "tokenized": tokenized, "collator": collator,
+        "loader": torch.utils.data.DataLoader(tokenized, batch_size=8, collate_fn=collator),
+        "keras_model": keras_model, "score": len, "classifier": tiny_classifier(),
         "args": compat.TrainingArguments("out", **options),
         "text_args": compat.Seq2SeqTrainingArguments(
             "out", predict_with_generate=True, **options
         ),
     }  # fmt: skip
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])

@@ -291,11 +291,16 @@ def save_model(model: nn.Module, tokenizer_folder: Path, folder: Path) -> None:
 
 def complete_folder(tokenizer_folder: Path, folder: Path) -> None:
     """Complete a model folder: the tokenizer's files, and weights that others may read."""
-    for path in folder.glob("*.safetensors"):
-        path.chmod(0o644)  # safetensors writes 0600: colleagues could not read a shared folder
+    let_others_read(folder)
     for pattern in TOKENIZER_FILES:
         for path in sorted(tokenizer_folder.glob(pattern)):
             shutil.copyfile(path, folder / path.name)
+
+
+def let_others_read(folder: Path) -> None:
+    """Give weights the usual rights: safetensors writes 0600, no colleague could read them."""
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
 
 
 def model_type(folder: Path) -> str:
