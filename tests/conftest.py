@@ -17,6 +17,13 @@ import pytest
 from pairs import PAIRS
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup` a file stays with one process, and so does the demo's run."""
+    for item in items:
+        uses_demo = "demo_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("demo" if uses_demo else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the model; the row of its pad token is zero, as Marian has it."""
