@@ -20,7 +20,7 @@ from attuner.data.labels import (
     numbered_labels,
     require_known,
 )
-from attuner.data.preparation import PARTS
+from attuner.data.parts import PARTS
 from attuner.data.stored import Stored
 
 _UNKNOWN = "label not in training"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from attuner.data.labelled_preparation import PreparedLabels
-from attuner.data.preparation import PARTS, Prepared
+from attuner.data.parts import PARTS
+from attuner.data.preparation import Prepared
 from attuner.errors import UsageError
 
 # Number through all parts, part, example.

@@ -13,7 +13,7 @@ from attuner.data.inspection import Lengths, lengths_of
 from attuner.data.labelled import LabelledExample
 from attuner.data.labelled_preparation import labels_in
 from attuner.data.labels import Label, names_in
-from attuner.data.preparation import PARTS
+from attuner.data.parts import PARTS
 from attuner.training.choosing import Numbered, choose, numbered
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.jobs.labels import LabelJob
