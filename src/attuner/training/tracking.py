@@ -12,8 +12,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ Values = dict[str, float]
 _PROJECT = "attuner"
 _LONGEST_WAIT_SECONDS = 15.0
 _NAMES = {"tensorboard": "TensorBoard", "trackio": "trackio", "wandb": "Weights & Biases"}
+_PACKAGES = {"tensorboard": "torch.utils.tensorboard", "trackio": "trackio", "wandb": "wandb"}
 
 
 @contextmanager
@@ -59,6 +61,7 @@ def tracked(
     if not trackers or recipe.training.seeds > 1 or not processes.is_main:
         yield listeners
         return
+    _import(trackers)
 
     def say(text: str) -> None:
         for listener in listeners:
@@ -86,6 +89,18 @@ def require_trackers(names: Sequence[str]) -> None:
             version(name)  # not find_spec: a folder `wandb` would pass for the package
         except PackageNotFoundError as error:
             raise MissingExtraError(_NAMES[name], name) from error
+
+
+def _import(names: Sequence[str]) -> None:
+    """Import trackers before a thread does, while nobody draws from Python's `random`.
+
+    trackio draws from it when it is imported. What is wrong with one is said when it starts.
+    """
+    drawn = random.getstate()
+    for name in names:
+        with suppress(Exception):
+            import_module(_PACKAGES[name])
+    random.setstate(drawn)
 
 
 class Tracking:
@@ -189,11 +204,7 @@ class _Teller:
     def _work(self, first_step: int) -> None:
         tracker = None
         with self._noting():
-            drawn = random.getstate()  # trackio draws from it when it is imported
-            try:
-                tracker = self._start(first_step)
-            finally:
-                random.setstate(drawn)
+            tracker = self._start(first_step)
         while (told := self._queue.get()) is not None:
             if tracker is not None:
                 with self._noting():
