@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from attuner.errors import RecipeError, RunError, UserError, nearest
-from attuner.recipe import LABEL_METRICS, Recipe
+from attuner.options.task import LABEL_METRICS
+from attuner.recipe import Recipe
 from attuner.training.events import (
     BadLoss,
     DataPrepared,
