@@ -11,11 +11,10 @@ from attuner.data.preparation import Prepared
 from attuner.errors import DataError
 from attuner.models.fingerprint import codec_fingerprint
 from attuner.training.events import Event, Progressed
-from attuner.training.scoring import Part
+from attuner.training.scorer import Part
 
 if TYPE_CHECKING:
-    from attuner.data.features import Features, Ints, SequencePairs
-    from attuner.data.labelled import LabelledExample
+    from attuner.data.features import SequencePairs
     from attuner.data.stored import Stored
     from attuner.data.units import Example
     from attuner.recipe import Recipe
@@ -27,7 +26,7 @@ Emit = Callable[[Event], None]
 
 def encode_parts(
     recipe: Recipe, prepared: Prepared, origin: Origin, emit: Emit
-) -> tuple[SequencePairs, dict[str, Part], dict[str, dict[str, int]]]:
+) -> tuple[SequencePairs, dict[str, Part[Example, SequencePairs]], dict[str, dict[str, int]]]:
     """Token ids of training, validation and test, and what became of lines that are too long.
 
     What is evaluated is always cut, never skipped, so that loss and scores are of the same rows.
@@ -119,13 +118,6 @@ def _no_pairs(
         else "Expected examples whose two sides have as many lines.",
         remedy,
     )
-
-
-def addresses(
-    examples: Sequence[Example] | Sequence[LabelledExample], features: Features, rows: Ints
-) -> list[str]:
-    """Where the examples behind rows of features come from, each once: `a.po:42`."""
-    return list(dict.fromkeys(str(examples[index].address) for index in features.example[rows]))
 
 
 def notes(

@@ -48,14 +48,6 @@ class GenerationOptions:
     metrics: tuple[str, ...] = ("bleu", "chrf")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Validation or test examples, and their features for the token loss."""
-
-    examples: Sequence[Example]
-    features: SequencePairs
-
-
 def token_loss(
     model: nn.Module,
     task: Task,

@@ -10,10 +10,9 @@ from attuner.data.splitting import normalised
 from attuner.training.events import Compared, Comparison, Event, Progressed
 from attuner.training.hooks import TaskHooks
 from attuner.training.processes import Processes
-from attuner.training.scorer import Scored
+from attuner.training.scorer import Part, Scored
 from attuner.training.scoring import (
     GenerationOptions,
-    Part,
     generated_scores,
     token_loss,
     with_loss,
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from attuner.data.features import SequencePairs
+    from attuner.data.units import Example
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
 
@@ -54,7 +55,7 @@ class TextJudge:
         task: Task,
         hooks: TaskHooks,
         codec: TextCodec,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, Part[Example, SequencePairs]],
         options: GenerationOptions,
         *,
         device: torch.device,
