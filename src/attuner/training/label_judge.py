@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from attuner.evaluation.classification import LabelScores, best_threshold, score
 from attuner.evaluation.confusion import plot_confusion
 from attuner.inference.classifier import predict_logits
 from attuner.models.classifiers import DEFAULT_THRESHOLD, set_threshold
-from attuner.training.events import Comparison, Event, Noted, Progressed, Relabelled
+from attuner.training.events import Comparison, Listener, Noted, Progressed, Relabelled
 from attuner.training.folder import RunFolder
 from attuner.training.scorer import Part, Scored
 
@@ -47,7 +47,7 @@ class LabelJudge:
         labels: LabelSet,
         parts: Mapping[str, Part[LabelledExample, LabelledTexts]],
         folder: RunFolder,
-        emit: Callable[[Event], None],
+        emit: Listener,
     ) -> None:
         self._trained = trained
         self._task = task

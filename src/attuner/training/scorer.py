@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from attuner.training.events import Evaluated, Event, Intervals
+from attuner.training.events import Evaluated, Event, Intervals, Listener
 from attuner.training.folder import write_lines
 from attuner.training.processes import Processes
 
@@ -81,7 +81,7 @@ class Scorer:
         judge: Judge,
         parts: Sequence[str],
         predictions: Path,
-        emit: Callable[[Event], None],
+        emit: Listener,
         processes: Processes,
     ) -> None:
         self._judge = judge

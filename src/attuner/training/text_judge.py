@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.splitting import normalised
-from attuner.training.events import Compared, Comparison, Event, Progressed
+from attuner.training.events import Compared, Comparison, Listener, Progressed
 from attuner.training.hooks import TaskHooks
 from attuner.training.processes import Processes
 from attuner.training.scorer import Part, Scored
@@ -62,7 +62,7 @@ class TextJudge:
         computing: Callable[[], AbstractContextManager[None]],
         batch_examples: int,
         processes: Processes,
-        emit: Callable[[Event], None],
+        emit: Listener,
     ) -> None:
         self._model = model
         self._raw_model = raw_model

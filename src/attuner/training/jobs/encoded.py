@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attuner.data.features import Features, Ints
-from attuner.training.jobs.job import Emit
+from attuner.training.events import Listener
 from attuner.training.scorer import Part
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class EncodedJob(Generic[E, F]):
 
     prepared: Parts[E]
 
-    def __init__(self, recipe: Recipe, emit: Emit) -> None:
+    def __init__(self, recipe: Recipe, emit: Listener) -> None:
         self.recipe = recipe
         self.emit = emit
         self._features: F | None = None

@@ -28,10 +28,10 @@ from attuner.models.encoder_packing import longest_input
 from attuner.models.exports import refuse_export
 from attuner.models.loading import resolve_model
 from attuner.training import parts, setup
-from attuner.training.events import DataPrepared, Noted, Progressed, fetching
+from attuner.training.events import DataPrepared, Listener, Noted, Progressed, fetching
 from attuner.training.folder import RunFolder, write_text
 from attuner.training.jobs.encoded import EncodedJob
-from attuner.training.jobs.job import Emit, InTraining
+from attuner.training.jobs.job import InTraining
 from attuner.training.label_judge import LabelJudge
 from attuner.training.labelled_data import prepare_labels
 from attuner.training.scorer import Part
@@ -65,7 +65,7 @@ class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
     labels: LabelSet
     max_tokens: int
 
-    def __init__(self, recipe: Recipe, emit: Emit) -> None:
+    def __init__(self, recipe: Recipe, emit: Listener) -> None:
         super().__init__(recipe, emit)
         self._folder: Path | None = None
 

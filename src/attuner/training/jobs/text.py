@@ -14,10 +14,11 @@ from attuner.evaluation.evaluate import generate, require_metrics
 from attuner.training import parts, setup, vocabulary
 from attuner.training.data import prepare_data
 from attuner.training.delivery import write_text_model
-from attuner.training.events import DataPrepared, Noted, Progressed
+from attuner.training.events import DataPrepared, Listener, Noted, Progressed
 from attuner.training.folder import RunFolder, new_folder
 from attuner.training.jobs.encoded import EncodedJob
-from attuner.training.jobs.job import Emit, InTraining
+from attuner.training.jobs.job import InTraining
+from attuner.training.origin import Origin, find_origin, load_model, within_positions
 from attuner.training.text_judge import TextJudge
 
 if TYPE_CHECKING:
@@ -41,17 +42,17 @@ class TextJob(EncodedJob[Example, SequencePairs]):
     """
 
     unit = "target tokens"
-    origin: setup.Origin
+    origin: Origin
     prepared: Prepared
 
-    def __init__(self, recipe: Recipe, emit: Emit) -> None:
+    def __init__(self, recipe: Recipe, emit: Listener) -> None:
         super().__init__(recipe, emit)
         self.lowered: list[str] = []
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """The metrics' libraries are looked for as well: hours are spent on what comes before."""
         require_metrics(self.recipe.text_task.metrics)
-        found = setup.find_origin(self.recipe, self.emit)
+        found = find_origin(self.recipe, self.emit)
         if found is None and vocabulary_folder is not None:
             found = vocabulary.load_origin(self.recipe, vocabulary_folder)
         if found is not None:
@@ -80,7 +81,7 @@ class TextJob(EncodedJob[Example, SequencePairs]):
             with new_folder(folder) as partial:
                 vocabulary.learn(self.recipe, self.prepared, partial, self.emit)
             self.origin = vocabulary.load_origin(self.recipe, folder)
-        self.recipe, self.lowered = setup.within_positions(self.recipe, self.origin)
+        self.recipe, self.lowered = within_positions(self.recipe, self.origin)
 
     def encode(self) -> None:
         """Token ids of the lines, or texts; says what was cut or left out."""
@@ -94,7 +95,7 @@ class TextJob(EncodedJob[Example, SequencePairs]):
 
     def load_model(self) -> nn.Module:
         """The checkpoint in fp32, or random weights; the task's languages are set."""
-        return setup.load_model(self.recipe, self.origin)
+        return load_model(self.recipe, self.origin)
 
     def check_model(self, model: nn.Module) -> None:
         """Look at its ties, weights, loss and translations, and stop where it is damaged."""
