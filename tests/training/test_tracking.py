@@ -18,7 +18,7 @@ from lessons import Tune
 
 from attuner.errors import MissingExtraError, RecipeError
 from attuner.recipe import Recipe
-from attuner.training import tracking
+from attuner.training import trackers
 from attuner.training.events import Evaluated, Event, Noted, Planned, Saved, Stepped
 from attuner.training.folder import RunFolder
 from attuner.training.processes import ALONE, Processes
@@ -300,7 +300,7 @@ def test_a_tracker_that_does_not_start(tune: Tune, monkeypatch: pytest.MonkeyPat
     def start(*_: object) -> None:
         raise RuntimeError("no server")
 
-    monkeypatch.setitem(tracking._STARTS, "tensorboard", start)  # type: ignore[arg-type]
+    monkeypatch.setitem(trackers.STARTS, "tensorboard", start)  # type: ignore[arg-type]
     run, events = tune("output.trackers=tensorboard", "training.epochs=1")
 
     assert run.model_folder.is_dir()
@@ -333,7 +333,7 @@ def test_what_a_package_draws_when_it_is_imported_is_not_felt(
 ) -> None:
     (tmp_path / "drawing_tracker.py").write_text("import random\n\ndrawn = random.random()\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(tracking._PACKAGES, "tensorboard", "drawing_tracker")
+    monkeypatch.setitem(trackers._PACKAGES, "tensorboard", "drawing_tracker")
     recipe = lesson_recipe("output.trackers=tensorboard")
     before = random.getstate()
     with tracked(recipe, RunFolder(tmp_path), ()):
@@ -360,7 +360,7 @@ def test_a_tracker_that_is_not_installed(
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(tracking, "version", version)
+    monkeypatch.setattr(trackers, "version", version)
     recipe = lesson_recipe("output.trackers=[wandb]")
     with pytest.raises(MissingExtraError) as caught:
         train(recipe)
