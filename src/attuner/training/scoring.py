@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to generate, see `recipe.Generation`, and what to score it by.
+    """How to generate, see `options.output.Generation`, and what to score it by.
 
     Attributes:
         whole_texts: Whether a text is taken as a whole, not line by line.
