@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attuner.errors import RecipeError, UsageError
+from attuner.options.model import Adapter
 from attuner.ready_recipes import copy_recipe, list_recipes, ready_recipe
-from attuner.recipe import Adapter, Recipe
+from attuner.recipe import Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
 
 FLAGS = {"source": "en", "target": "no", "model": "some/model", "data": ["a.po"]}

@@ -18,7 +18,7 @@ from attuner.recipe import Recipe
 from attuner.recipe_faults import describe_faults, show, spell
 from attuner.recipe_yaml import Location, plain_scalar, read_recipe_file, read_yaml
 
-# What a bare value given for a section stands for, as in recipe.py.
+# What a bare value given for a section stands for, as in `Recipe`.
 _MAIN_KEYS = {"task": "name", "model": "checkpoint", "data": "train"}
 # A checkpoint given on the command line takes the place of a recipe's training from scratch.
 _CHECKPOINT: Location = ("model", "checkpoint")

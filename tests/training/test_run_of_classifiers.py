@@ -333,7 +333,7 @@ def test_layer_decay_is_of_classification() -> None:
 
 def test_recipe_and_metrics_name_the_same() -> None:
     from attuner.evaluation.label_metrics import METRICS
-    from attuner.recipe import LABEL_METRICS
+    from attuner.options.task import LABEL_METRICS
 
     assert {kind: set(names) for kind, names in LABEL_METRICS.items()} == {
         kind: set(metrics) for kind, metrics in METRICS.items()

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled
+from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled, text_columns
 from attuner.data.labels import Label, LabelSet, names_in, numbered_labels, require_known
 from attuner.data.preparation import skipped_sentence
 from attuner.errors import DataError
@@ -127,9 +127,7 @@ def evaluate_labels(
         options=options,
     )
     began = time.perf_counter()
-    predictions = classifier.classify(
-        [example.text for example in examples], second_texts(examples), progress=progress
-    )
+    predictions = classifier.classify(*text_columns(examples), progress=progress)
     seconds = time.perf_counter() - began
     found = score_labels(
         np.array([said.logits for said in predictions], np.float32),
@@ -204,12 +202,6 @@ def read_label_examples(
         "scored": {"examples": len(examples)},
     }
     return examples, counts
-
-
-def second_texts(examples: Sequence[LabelledExample]) -> list[str] | None:
-    """Of pairs of texts, the second ones; else None."""
-    is_pair = examples[0].text_pair is not None
-    return [example.text_pair or "" for example in examples] if is_pair else None
 
 
 def _known(

@@ -156,7 +156,8 @@ def read_examples(
     options: Mapping[str, str] = _KEYWORDS,
 ) -> ReadExamples:
     """Read what a model is scored on; arguments and errors as in `evaluate_data`."""
-    from attuner.data.preparation import counted, examples_of, skipped_sentence
+    from attuner.data.parts import counted
+    from attuner.data.preparation import examples_of, skipped_sentence
     from attuner.data.reading import read_units
     from attuner.models.loading import resolve_model
     from attuner.models.usage import Usage, folder_languages, read_usage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attuner.data.labelled import LabelledExample
+from attuner.data.labelled import LabelledExample, text_columns
 from attuner.data.labels import Kind, LabelSet
 from attuner.data.units import Example
 
@@ -81,10 +81,9 @@ def measure_labels(
 ) -> Measured:
     """Classify the examples and score the labels."""
     from attuner.evaluation.classification import score_labels
-    from attuner.evaluation.labels_on_data import second_texts
 
     labels = classifier.labels
-    texts, pairs = [example.text for example in examples], second_texts(examples)
+    texts, pairs = text_columns(examples)
     classifier.logits(texts[:_WARM_UP], None if pairs is None else pairs[:_WARM_UP])
     began = time.perf_counter()
     said = classifier.classify(texts, pairs, progress=progress)

@@ -21,7 +21,7 @@ from attuner.training.events import Delivered, Event, Listener, Noted, Planned, 
 from attuner.training.folder import RunFolder
 
 if TYPE_CHECKING:
-    from attuner.recipe import Publish
+    from attuner.options.output import Publish
     from attuner.training.result import Run
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attuner.data.features import Ints, LabelledTexts, TokenColumn
-from attuner.data.labelled import LabelledExample
+from attuner.data.labelled import LabelledExample, text_columns
 from attuner.data.labels import Kind, LabelSet
 from attuner.models.dropout import FastDropout
 from attuner.models.encoder_packing import can_pack, encoder_packing, first_position
@@ -83,10 +83,8 @@ def encoded_chunks(
     """
     rest, start = iter(examples), 0
     while (chunk := list(islice(rest, _CHUNK))) or not start:
-        is_pair = bool(chunk) and chunk[0].text_pair is not None
         encoded = tokens.encode(
-            [example.text for example in chunk],
-            [example.text_pair or "" for example in chunk] if is_pair else None,
+            *text_columns(chunk),
             max_tokens=max_tokens + (too_long == "skip"),  # one more shows which are longer
         )
         fits = encoded.tokens.lengths <= max_tokens

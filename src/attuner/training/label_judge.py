@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.features import LabelledTexts
@@ -15,9 +15,9 @@ from attuner.evaluation.classification import LabelScores, best_threshold, score
 from attuner.evaluation.confusion import plot_confusion
 from attuner.inference.classifier import predict_logits
 from attuner.models.classifiers import DEFAULT_THRESHOLD, set_threshold
-from attuner.training.events import Comparison, Event, Noted, Progressed, Relabelled
+from attuner.training.events import Comparison, Listener, Noted, Progressed, Relabelled
 from attuner.training.folder import RunFolder
-from attuner.training.scorer import Scored
+from attuner.training.scorer import Part, Scored
 
 if TYPE_CHECKING:
     from attuner.tasks.classification import ClassificationTask
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 _SHOWN = 8
 # What a classifier says of an example: its label or labels, and the probability of each.
 Said = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelPart:
-    """Validation or test examples, and their features."""
-
-    examples: Sequence[LabelledExample]
-    features: LabelledTexts
 
 
 class LabelJudge:
@@ -53,9 +45,9 @@ class LabelJudge:
         trained: InTraining,
         task: ClassificationTask,
         labels: LabelSet,
-        parts: Mapping[str, LabelPart],
+        parts: Mapping[str, Part[LabelledExample, LabelledTexts]],
         folder: RunFolder,
-        emit: Callable[[Event], None],
+        emit: Listener,
     ) -> None:
         self._trained = trained
         self._task = task

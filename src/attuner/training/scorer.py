@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from attuner.training.events import Evaluated, Event, Intervals
+from attuner.training.events import Evaluated, Event, Intervals, Listener
 from attuner.training.folder import write_lines
 from attuner.training.processes import Processes
 
 Scores = tuple[Mapping[str, float], Mapping[str, str]]
+
+E = TypeVar("E")
+F = TypeVar("F")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[E, F]):
+    """Validation or test examples, and their features."""
+
+    examples: Sequence[E]
+    features: F
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,7 @@ class Scorer:
         judge: Judge,
         parts: Sequence[str],
         predictions: Path,
-        emit: Callable[[Event], None],
+        emit: Listener,
         processes: Processes,
     ) -> None:
         self._judge = judge

@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to generate, see `recipe.Generation`, and what to score it by.
+    """How to generate, see `options.output.Generation`, and what to score it by.
 
     Attributes:
         whole_texts: Whether a text is taken as a whole, not line by line.
@@ -46,14 +46,6 @@ class GenerationOptions:
     whole_texts: bool = False
     max_source_tokens: int = 0
     metrics: tuple[str, ...] = ("bleu", "chrf")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Validation or test examples, and their features for the token loss."""
-
-    examples: Sequence[Example]
-    features: SequencePairs
 
 
 def token_loss(

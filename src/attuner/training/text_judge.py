@@ -7,13 +7,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.splitting import normalised
-from attuner.training.events import Compared, Comparison, Event, Progressed
+from attuner.training.events import Compared, Comparison, Listener, Progressed
 from attuner.training.hooks import TaskHooks
 from attuner.training.processes import Processes
-from attuner.training.scorer import Scored
+from attuner.training.scorer import Part, Scored
 from attuner.training.scoring import (
     GenerationOptions,
-    Part,
     generated_scores,
     token_loss,
     with_loss,
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from attuner.data.features import SequencePairs
+    from attuner.data.units import Example
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
 
@@ -54,14 +55,14 @@ class TextJudge:
         task: Task,
         hooks: TaskHooks,
         codec: TextCodec,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, Part[Example, SequencePairs]],
         options: GenerationOptions,
         *,
         device: torch.device,
         computing: Callable[[], AbstractContextManager[None]],
         batch_examples: int,
         processes: Processes,
-        emit: Callable[[Event], None],
+        emit: Listener,
     ) -> None:
         self._model = model
         self._raw_model = raw_model
