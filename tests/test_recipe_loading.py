@@ -332,7 +332,8 @@ def test_a_list_is_no_recipe(tmp_path: Path) -> None:
     path = write(tmp_path, "- one\n- two\n")
     assert message(path) == (
         f"{path} holds [one, two].\n"
-        "A recipe has the sections task, model, data, training, generation, publish, output.\n"
+        "A recipe has the sections task, model, data, training, generation, evaluation, publish, "
+        "output.\n"
         "Start from a ready one: attuner recipes list"
     )
 
