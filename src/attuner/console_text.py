@@ -124,7 +124,7 @@ def plan_lines(event: Planned) -> list[str]:
 
 def score_header(metrics: Sequence[str]) -> str:
     """The head of the growing table."""
-    names = "".join(f"{metric_name(name):>9}" for name in metrics)
+    names = "".join(f"{metric_name(name):>{_column(name)}}" for name in metrics)
     return f"{'epoch':>8}{'training loss':>15}{'validation loss':>17}{names}"
 
 
@@ -134,10 +134,16 @@ def score_row(event: Evaluated, metrics: Sequence[str]) -> str:
     train_loss = "" if event.train_loss is None else f"{event.train_loss:.4f}"
     loss = f"{event.scores['loss']:.4f}" if "loss" in event.scores else ""
     scores = "".join(
-        f"{event.scores[name]:9.2f}" if name in event.scores else f"{'':9}" for name in metrics
+        f"{event.scores[name]:{_column(name)}.2f}" if name in event.scores else " " * _column(name)
+        for name in metrics
     )
     star = "  * best so far" if event.is_best else ""
     return f"{epoch:>8}{train_loss:>15}{loss:>17}{scores}{star}"
+
+
+def _column(metric: str) -> int:
+    """Room for a metric in the growing table; those of the user's own have names of any length."""
+    return max(9, len(metric_name(metric)) + 1)
 
 
 def bad_loss_lines(event: BadLoss) -> list[str]:

@@ -24,10 +24,10 @@ from attuner.training.run import Run, resume, train
 from attuner.training.snapshot import write_model_so_far
 
 KAPPA = """
-from sklearn.metrics import cohen_kappa_score
-
 def kappa(predictions, labels):
-    return {"kappa": float(cohen_kappa_score(labels, predictions))}
+    same = (predictions == labels).mean()
+    chance = sum((predictions == n).mean() * (labels == n).mean() for n in (0, 1))
+    return {"kappa": float((same - chance) / (1 - chance) if chance < 1 else 1)}
 """
 Build = Callable[..., Recipe]
 
@@ -155,10 +155,11 @@ def test_overrides_count_from_where_one_types(place: Path, monkeypatch: pytest.M
     assert recipe.evaluation.functions == [f"{place}/my_metrics.py:kappa", "a.b:c"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_very_functions_that_it_began_with(place: Path) -> None:
     folder = interrupted(load_recipe(place / "recipe.yaml"))
     file = place / "my_metrics.py"
-    file.write_text(KAPPA.replace("float(", "100 * float("))
+    file.write_text(KAPPA.replace("float(", "5 + float("))
     with pytest.raises(RunError) as caught:
         resume(folder)
     lines = str(caught.value).split("\n")
@@ -173,11 +174,12 @@ def test_a_run_goes_on_with_the_very_functions_that_it_began_with(place: Path) -
     run = resume(folder, load_recipe(folder / "recipe.yaml", [moved]), inexact=True)
     manifest = json.loads(RunFolder(folder).manifest.read_text(encoding="utf-8"))
 
-    assert run.after["kappa"] > 1
+    assert run.after["kappa"] >= 4
     assert [change["is_exact"] for change in manifest["changes"]] == [True, False]
     assert resume(folder).after == run.after  # what was accepted is no change
 
 
+@pytest.mark.slow
 def test_the_same_functions_may_lie_elsewhere(place: Path) -> None:
     whole = train(load_recipe(place / "recipe.yaml", ["output.name=whole"]))
     folder = interrupted(load_recipe(place / "recipe.yaml"))
@@ -186,6 +188,7 @@ def test_the_same_functions_may_lie_elsewhere(place: Path) -> None:
     assert resume(folder, moved).after == whole.after
 
 
+@pytest.mark.slow
 def test_seeds_go_on_with_the_very_functions_that_they_began_with(place: Path) -> None:
     recipe = load_recipe(place / "recipe.yaml", ["training.seeds=2", "training.epochs=1"])
 
@@ -216,6 +219,7 @@ def share(predictions: Any, labels: Any) -> dict[str, float]:
     return {"share": float((predictions == 1).mean())}
 
 
+@pytest.mark.slow
 def test_functions_of_a_program(place: Path) -> None:
     run = attuner.train(
         place / "recipe.yaml", "training.epochs=1", "training.best_metric=share",

@@ -65,7 +65,7 @@ def reference_of(function: Callable[..., Any]) -> str:
         file = None
     if not file or not os.path.isfile(file) or not name.isidentifier():
         raise UsageError(
-            f"{name or function!r} is not at the top of a file.",
+            f"{name or repr(function)} is not at the top of a file.",
             "A run notes where its metrics lie, so that it can be resumed.",
             'Write it into a file, such as my_metrics.py, or give its name: "my_metrics.py:kappa".',
         )
@@ -78,7 +78,11 @@ def _find(reference: str) -> OwnMetric:
     module = _run(place, source) if _is_file(place) else _imported(place)
     function = getattr(module, name, None)
     if not callable(function):
-        known = [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        known = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
         raise UsageError(
             f"{place} has no function {name}.",
             _EXPECTED,
