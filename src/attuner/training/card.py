@@ -62,7 +62,18 @@ def facts_of_run(
         model: The model folder as far as it is written.
         notes: What was noted of the data.
     """
-    events = folder.events()
+    return _facts(recipe, job, folder, run, model, notes, folder.events())
+
+
+def _facts(
+    recipe: Recipe,
+    job: Job,
+    folder: RunFolder,
+    run: Run,
+    model: Path,
+    notes: Sequence[str],
+    events: Sequence[Mapping[str, Any]],
+) -> Facts:
     base = _base(recipe, job, events, model)
     return Facts(
         name=recipe.output.name,
@@ -90,8 +101,14 @@ def facts_so_far(made: Snapshot, folder: RunFolder, model: Path) -> Facts:
         folder: The run's folder, or a copy of it.
         model: The model folder as far as it is written.
     """
-    events = [event for event in folder.events() if event.get("step", 0) <= made.last_step]
-    validated = [e for e in events if e["event"] == "evaluated" and e["split"] == "validation"]
+    # A run that was killed has gone further than its last checkpoint.
+    events = [
+        event
+        for event in folder.events()
+        if event.get("step", 0) <= made.last_step and event["event"] != "finished"
+    ]
+    scored = [e for e in events if e["event"] == "evaluated" and e["split"] == "validation"]
+    validated = [event for event in scored if event["when"] in ("before", "epoch", "steps")]
     before = next((event for event in validated if event["when"] == "before"), None)
     after = next((e for e in reversed(validated) if e["step"] == made.step), None)
     stepped, prepared = _last(events, "stepped"), _last(events, "dataprepared")
@@ -108,8 +125,8 @@ def facts_so_far(made: Snapshot, folder: RunFolder, model: Path) -> Facts:
     so_far = f"after step {made.last_step:,} of {stepped['num_steps']:,}"
     if made.step != made.last_step:
         so_far += f", with the best weights until then, those after step {made.step:,}"
-    facts = facts_of_run(made.recipe, made.job, folder, run, model, prepared["notes"])
-    return facts.model_copy(update={"so_far": so_far})
+    facts = _facts(made.recipe, made.job, folder, run, model, prepared["notes"], events)
+    return facts.model_copy(update={"so_far": so_far, "shown": [], "labels": []})
 
 
 def add_seeds(folder: Path, recipe: Recipe, address: Path, compared: SeedsCompared) -> None:
