@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, model_validator
 
 from attuner.options.data import Data, Source
+from attuner.options.evaluation import Evaluation
 from attuner.options.model import Model
 from attuner.options.output import Generation, Output, Publish
 from attuner.options.section import Section, shorthand
@@ -60,6 +61,8 @@ class Recipe(Section):
     """The loop."""
     generation: Generation = Generation()
     """How translations are generated when the model is scored and used."""
+    evaluation: Evaluation = Evaluation()
+    """What validation and test examples are scored by beside the task's metrics."""
     publish: Publish = Publish()
     """Pushing the run to the Hugging Face Hub."""
     output: Output = Output()
@@ -74,7 +77,8 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         known, best = ["loss", *self.task.metrics], self.training.best_metric
         is_label = isinstance(self.task, ClassificationTask)
-        if best is not None and best not in known:
+        # What an own function gives is known once it has been called.
+        if best is not None and best not in known and not self.evaluation.functions:
             raise ValueError(
                 f"training.best_metric is {best}, which is not scored. Expected: one of "
                 f"{', '.join(known)}" + ("" if is_label else f", or add {best} to task.metrics")

@@ -13,7 +13,6 @@ TextMetrics = Annotated[list[TextMetric], Field(min_length=1)]
 LabelMetric = Literal[
     "accuracy", "f1", "macro_f1", "micro_f1", "mcc", "map", "pearson", "spearman", "mae"
 ]
-BestMetric = Literal["loss", TextMetric, LabelMetric]
 
 # What classifiers are scored by, by the kind of labels; first what tells the best weights.
 LABEL_METRICS: dict[str, tuple[LabelMetric, ...]] = {

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from attuner.options.section import Section
-from attuner.options.task import BestMetric
 
 
 class EarlyStopping(Section):
@@ -91,11 +90,11 @@ class Training(Section):
     """With `save: steps`: updates between two checkpoints."""
     keep_checkpoints: Annotated[int, Field(gt=0)] = 3
     """Number of latest checkpoints to keep; the best is always kept."""
-    best_metric: BestMetric | None = None
-    """The validation score that tells which weights are the best, and are delivered: `loss` or one
-    of the task's metrics. Where not given: chrF for translation; with classification accuracy,
-    micro F1 of several labels, or the mean absolute error of ratings (`mae`); else the task's first
-    metric."""
+    best_metric: str | None = None
+    """The validation score that tells which weights are the best, and are delivered: `loss`, one of
+    the task's metrics, or a name that a function of `evaluation.functions` gives. Where not given:
+    chrF for translation; with classification accuracy, micro F1 of several labels, or the mean
+    absolute error of ratings (`mae`); else the task's first metric."""
     early_stopping: EarlyStopping | None = None
     """Stop when `best_metric` no longer gets better. With classification after 5 evaluations
     without a new best, where not given."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from attuner.data.labelled import LabelledExample
 from attuner.data.labels import LabelSet, class_weights
 from attuner.data.stored import spread
 from attuner.errors import DataError, UsageError
+from attuner.evaluation.own_metrics import OwnMetric, own_scores
 from attuner.models.classifier_tokens import ClassifierTokens
 from attuner.models.classifier_usage import LabelUsage, write_label_usage
 from attuner.models.classifiers import (
@@ -34,6 +35,7 @@ from attuner.training.jobs.encoded import EncodedJob
 from attuner.training.jobs.job import InTraining
 from attuner.training.label_judge import LabelJudge
 from attuner.training.labelled_data import prepare_labels
+from attuner.training.own import find_and_try
 from attuner.training.scorer import Part
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
     def __init__(self, recipe: Recipe, emit: Listener) -> None:
         super().__init__(recipe, emit)
         self._folder: Path | None = None
+        self._own: list[OwnMetric] = []
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """Of the data the names of the labels are learned, beside weights."""
@@ -115,6 +118,7 @@ class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
         Raises:
             DataError: There is too little, there is one label only, or a held-out one is unknown.
             UsageError: The best metric is F1 of two labels, and there are others.
+            UserError: A metric of the user's own cannot be used.
         """
         task = self.recipe.label_task
         prepared = prepare_labels(
@@ -134,7 +138,14 @@ class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
                 "f1 is that of the second of two labels.",
                 "Set training.best_metric=macro_f1, or accuracy.",
             )
+        self._own = find_and_try(self.recipe, self._score_the_truth)
         return DataPrepared(self.prepared.counts, self.prepared.notes)
+
+    def _score_the_truth(self, own: Sequence[OwnMetric]) -> Mapping[str, float]:
+        """What own metrics say of labels that are all right."""
+        examples = self.prepared.validation or self.prepared.test
+        targets = self.labels.encode([example.label for example in examples])
+        return own_scores(own, targets, targets, num_resamples=0).scores if examples else {}
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Checkpoints have theirs; the labels are kept, for whoever has the data no more."""
@@ -225,7 +236,7 @@ class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
     def build_judge(self, trained: InTraining, folder: RunFolder) -> LabelJudge:
         """Loss, and metrics with intervals."""
         task: Any = trained.task
-        return LabelJudge(trained, task, self.labels, self._parts, folder, self.emit)
+        return LabelJudge(trained, task, self.labels, self._parts, folder, self.emit, self._own)
 
     def predictions_file(self, folder: RunFolder) -> Path:
         """The run's labels."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.features import SequencePairs
 from attuner.data.stored import spread
 from attuner.data.units import Example
-from attuner.evaluation.evaluate import generate, require_metrics
+from attuner.evaluation.evaluate import generate, require_metrics, score_texts_by
+from attuner.evaluation.own_metrics import OwnMetric
 from attuner.training import parts, setup, vocabulary
 from attuner.training.data import prepare_data
 from attuner.training.delivery import write_text_model
@@ -19,6 +20,7 @@ from attuner.training.folder import RunFolder, new_folder
 from attuner.training.jobs.encoded import EncodedJob
 from attuner.training.jobs.job import InTraining
 from attuner.training.origin import Origin, find_origin, load_model, within_positions
+from attuner.training.own import find_and_try
 from attuner.training.text_judge import TextJudge
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class TextJob(EncodedJob[Example, SequencePairs]):
     def __init__(self, recipe: Recipe, emit: Listener) -> None:
         super().__init__(recipe, emit)
         self.lowered: list[str] = []
+        self._own: list[OwnMetric] = []
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """The metrics' libraries are looked for as well: hours are spent on what comes before."""
@@ -73,7 +76,16 @@ class TextJob(EncodedJob[Example, SequencePairs]):
         self.prepared = prepare_data(
             self.recipe, progress=lambda done, total: self.emit(Progressed("reading", done, total))
         )
+        self._own = find_and_try(self.recipe, self._score_the_truth)
         return DataPrepared(self.prepared.counts, self.prepared.notes)
+
+    def _score_the_truth(self, own: Sequence[OwnMetric]) -> Mapping[str, float]:
+        """What own metrics say of texts that are the references themselves."""
+        examples = self.prepared.validation or self.prepared.test
+        if not examples:
+            return {}
+        texts = [example.references[0] for example in examples]
+        return score_texts_by(own, texts, examples, num_resamples=0).scores
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Learn SentencePiece's pieces of both languages, where the recipe wants that."""
@@ -140,6 +152,7 @@ class TextJob(EncodedJob[Example, SequencePairs]):
             self.origin.codec,
             self._parts,
             setup.generation_options(self.recipe),
+            self._own,
             device=trained.device,
             computing=trained.computing,
             batch_examples=self.recipe.generation.batch_examples,
