@@ -19,7 +19,7 @@ from attuner.recipe_loading import load_recipe
 from attuner.training.check import check
 from attuner.training.events import Event, Saved
 from attuner.training.folder import RunFolder
-from attuner.training.past import read_run
+from attuner.training.past_reading import read_run
 from attuner.training.run import Run, resume, train
 from attuner.training.snapshot import write_model_so_far
 

@@ -19,7 +19,7 @@ from attuner.recipe_loading import load_recipe
 from attuner.runs_view import took
 from attuner.training.checkpoint_folder import seal
 from attuner.training.events import Event, Finished, Noted, Saved, Stepped
-from attuner.training.past import read_run
+from attuner.training.past_reading import read_run
 from attuner.training.run import Run, begin_or_resume, resume, train
 
 STEPS = ("step-000003", "step-000006", "step-000009")
