@@ -58,9 +58,9 @@ def train(
     from attuner.console import Display
     from attuner.errors import UsageError
     from attuner.evaluation.own_functions import reference_of
+    from attuner.options.evaluation import Evaluation
     from attuner.publishing.fetching import fetch_run, is_on_hub
     from attuner.publishing.pusher import Pusher
-    from attuner.options.evaluation import Evaluation
     from attuner.recipe_loading import load_recipe
     from attuner.training import run as runs
     from attuner.training.resuming import latest_run

@@ -65,17 +65,12 @@ def find_origin(recipe: Recipe, emit: Listener = lambda event: None) -> Origin |
             revision=options.revision,
             progress=lambda done, total: emit(fetching(done, total)),
         )
-        refuse_export(folder)
         if options.adapter is not None and options.adapter.save == "separate":
             _require_whole(folder)
-        whole = base_folder(folder) or folder
-        return Origin(
-            _codec(recipe, whole, folder),
-            whole,
-            folder,
-            options.checkpoint,
-            max_positions=read_settings(whole).max_position_embeddings,
-        )
+        task = recipe.text_task
+        origin = origin_in(folder, options.checkpoint, *task.told_languages, task.prefix)
+        require_told_apart(recipe, origin.codec)
+        return origin
     if options.tokenizer is None:
         return None
     assert options.config is not None
@@ -83,6 +78,28 @@ def find_origin(recipe: Recipe, emit: Listener = lambda event: None) -> Origin |
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
     return origin_from_scratch(recipe, options.config, folder)
+
+
+def origin_in(
+    folder: Path, name: str, source: str | None, target: str | None, prefix: str | None
+) -> Origin:
+    """The origin that a checkpoint is.
+
+    Args:
+        folder: Where it lies: a model folder, or that of an adapter.
+        name: What it is called.
+        source: Language of the sources; the folder's where not given.
+        target: Language of the targets; likewise.
+        prefix: Words before each source; likewise, else the family's.
+
+    Raises:
+        ModelError: It is an export, its tokenizer cannot be loaded or knows no such language.
+    """
+    refuse_export(folder)
+    whole = base_folder(folder) or folder
+    codec = load_codec_between(whole, source, target, prefix, tuned=folder)
+    positions = read_settings(whole).max_position_embeddings
+    return Origin(codec, whole, folder, name, max_positions=positions)
 
 
 def _require_whole(folder: Path) -> None:
@@ -110,7 +127,9 @@ def origin_from_scratch(
         ModelError: The folder holds no tokenizer, or one that knows no such languages.
     """
     name = f"{config.get('model_type')} from scratch"
-    codec, positions = _codec(recipe, tokenizer_folder), config.get("max_position_embeddings")
+    task, positions = recipe.text_task, config.get("max_position_embeddings")
+    codec = load_codec_between(tokenizer_folder, *task.told_languages, task.prefix)
+    require_told_apart(recipe, codec)
     return Origin(codec, tokenizer_folder, None, name, config, positions)
 
 
@@ -141,14 +160,6 @@ def within_positions(recipe: Recipe, origin: Origin) -> tuple[Recipe, list[str]]
         f"The model has positions for {limit:,} tokens: {', '.join(lowered)}; {what} taken as "
         f"{limit}."
     ]
-
-
-def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
-    """The folder's tokens, set to the task's languages (the first target's) and prefix."""
-    task = recipe.text_task
-    codec = load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
-    require_told_apart(recipe, codec)
-    return codec
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:

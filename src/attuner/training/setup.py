@@ -11,6 +11,7 @@ from attuner.models.precision import resolve_precision
 from attuner.training.events import Listener, Noted
 from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
+from attuner.training.plans import DEFAULT_BATCH_TOKENS, plan_updates
 from attuner.training.processes import ALONE, Processes
 from attuner.training.scoring import GenerationOptions
 
@@ -25,12 +26,8 @@ if TYPE_CHECKING:
     from attuner.recipe import Recipe
     from attuner.tasks.task import Batch, FixedShape, Task
 
-# Target tokens of an update where the recipe does not say.
-DEFAULT_BATCH_TOKENS = 2048
 # Source tokens that engines allow where they are not told.
 ENGINE_SOURCE_TOKENS = 512
-# Where batches are padded: the most positions of one micro-batch, for memory's sake.
-MAX_PADDED_TOKENS = 2048
 
 
 def choose_trained(
@@ -137,24 +134,15 @@ def build_plan(
     recipe: Recipe, features: Features, *, is_packed: bool, processes: Processes = ALONE
 ) -> BatchPlan:
     """The order of updates that the recipe asks for; each process has its share of each."""
-    from attuner.data.batching import BatchPlan
-
     options = recipe.training
-    tokens = options.batch_tokens
-    if tokens is None and options.batch_examples is None:
-        tokens = DEFAULT_BATCH_TOKENS
-    return BatchPlan(
-        features.target_lengths,
-        features.source_lengths,
-        budget=features.sizes,
-        weights=None if (features.weight == 1).all() else features.weight,
-        batch_tokens=tokens,
+    return plan_updates(
+        features,
+        is_cut=not is_packed and not options.fixed_shapes,
+        batch_tokens=options.batch_tokens,
         batch_examples=options.batch_examples,
         accumulation=options.accumulation,
-        max_padded_tokens=None if is_packed or options.fixed_shapes else MAX_PADDED_TOKENS,
         seed=options.seed,
-        rank=processes.rank,
-        num_processes=processes.count,
+        processes=processes,
     )
 
 
@@ -242,7 +230,11 @@ def max_source_tokens(recipe: Recipe) -> int:
 
     0 where what engines allow is enough.
     """
-    longest = recipe.data.max_source_tokens
+    return told_to_engines(recipe.data.max_source_tokens)
+
+
+def told_to_engines(longest: int) -> int:
+    """The longest source, in tokens, as engines are told it: 0 where they allow as many."""
     return longest if longest > ENGINE_SOURCE_TOKENS else 0
 
 
@@ -264,6 +256,13 @@ def set_seeds(seed: int, processes: Processes = ALONE) -> None:
     """Seed torch (dropout) and Python, each process otherwise.
 
     The batch plan has its seed of its own.
+
+    >>> import torch
+    >>> set_seeds(42)
+    >>> first = torch.rand(3)
+    >>> set_seeds(42)
+    >>> torch.equal(torch.rand(3), first)
+    True
     """
     import random
 
