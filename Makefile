@@ -1,5 +1,6 @@
 # make demo: environment, install, tune the embedded model on real catalogs.
-# make test: environment, install, every check that runs without network and GPU.
+# make test: environment, install, every check that runs without network and GPU, by two processes
+# of one thread each: two of more threads would wait for each other.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +12,7 @@ demo: .venv/installed-demo
 	$(BIN)/attuner demo
 
 test: lint
-	$(BIN)/pytest -m "not network and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not network and not gpu" -n 2 --dist loadgroup
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -17,32 +17,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from side_by_side import (
-    Arm,
-    Channel,
-    Figures,
-    describe_machine,
-    find_allocator,
-    interleave,
-    ratio_table,
-)
+from engines import AfterStep, Work, alike_rows, faster_on, run_attuner, run_trainer
+from side_by_side import Channel, describe_machine, find_allocator, interleave, ratio_table
+from training import BASELINES, WARM_UP_UPDATES, Rounds, build_arms
 
 if TYPE_CHECKING:
     from attuner.data.features import LabelledTexts
 
 ARMS = ("trainer-course", "trainer-best", "attuner")
-BASELINES = ("trainer-course", "trainer-best")
-# Two do not agree how long the first updates take: memory is fresh, kernels are made.
-WARM_UP_UPDATES = 3
-# Told the examples and tokens of each update; False ends the training.
-AfterStep = Callable[[int, int], bool]
 MINILM = {
     "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
     "intermediate_size": 1536, "vocab_size": 30522,
@@ -94,53 +78,6 @@ def columns_of(features: LabelledTexts) -> dict[str, list[Any]]:
     }
 
 
-def train_with_trainer(
-    model: Any, features: LabelledTexts, after_step: AfterStep, args: argparse.Namespace, *,
-    best: bool, bf16: bool,
-) -> None:  # fmt: skip
-    """Train with `Trainer.train()` until `after_step` says that it is enough."""
-    from datasets import Dataset
-    from transformers import Trainer, TrainerCallback, TrainingArguments
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    counted: list[tuple[int, int]] = []
-
-    class Counting(Trainer):  # type: ignore[misc]
-        def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            mask = inputs["attention_mask"]
-            counted.append((len(mask), int(mask.sum())))
-            return super().training_step(model, inputs, *args, **kwargs)
-
-    class Telling(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            control.should_training_stop |= not after_step(*counted.pop())
-            return control
-
-    with TemporaryDirectory(prefix="attuner-benchmark-") as folder:
-        arguments = TrainingArguments(
-            folder,
-            use_cpu=True,
-            train_sampling_strategy="group_by_length" if best else "random",
-            remove_unused_columns=not best,  # it would remove the lengths, and count anew
-            report_to=[],
-            save_strategy="no",
-            disable_tqdm=True,
-            seed=args.seed,
-            bf16=bf16,
-            per_device_train_batch_size=args.batch,
-            learning_rate=5e-5,
-            num_train_epochs=1000,
-        )
-        Counting(
-            model,
-            arguments,
-            train_dataset=Dataset.from_dict(columns_of(features)),
-            data_collator=pad,
-            callbacks=[Telling()],
-        ).train()
-
-
 def pad(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Rows filled up to the longest, as DataCollatorWithPadding does."""
     import torch
@@ -154,43 +91,24 @@ def pad(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {**batch, "labels": torch.tensor([row["labels"] for row in rows])}
 
 
-def faster_attention(model: Any, features: LabelledTexts, batch: int, *, bf16: bool) -> str:
+def faster_attention(
+    model: Any, features: LabelledTexts, args: argparse.Namespace, *, bf16: bool
+) -> str:
     """SDPA or eager: whichever trains faster over batches of alike lengths."""
-    import torch
-
     columns = columns_of(features)
-    order = np.argsort(features.tokens.lengths, kind="stable")
-    starts = np.linspace(0, max(0, len(order) - batch), 6).astype(int)[1:-1]
     batches = [
         pad([{name: column[row] for name, column in columns.items()} for row in rows])
-        for rows in (order[start : start + batch] for start in starts)
+        for rows in alike_rows(features.tokens.lengths, args.batch)
     ]
-    seconds = {}
-    model.train()
-    for name in ("sdpa", "eager"):
-        model.set_attn_implementation(name)
-        seconds[name] = float("inf")
-        for _ in range(3):
-            began = time.perf_counter()
-            for inputs in batches:
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    loss = model(**inputs).loss
-                loss.backward()
-            seconds[name] = min(seconds[name], time.perf_counter() - began)
-    model.zero_grad()
-    return min(seconds, key=lambda name: seconds[name])
+    return faster_on(model, batches, bf16=bf16)
 
 
 def train_with_attuner(
     model: Any, features: LabelledTexts, after_step: AfterStep, args: argparse.Namespace
-) -> str:
-    """Train with Attuner's own loop, built as a run builds it; returns the precision."""
+) -> None:
+    """Train with Attuner's own loop, built as a run builds it."""
     from attuner.recipe import Recipe
     from attuner.tasks.classification import ClassificationTask
-    from attuner.training import setup
-    from attuner.training.events import Stepped
-    from attuner.training.loop import train_loop
-    from attuner.training.optimizer import build_optimizer
 
     recipe = Recipe.model_validate(
         {
@@ -203,77 +121,35 @@ def train_with_attuner(
             },
         }
     )  # fmt: skip
-    options = recipe.training
-    setup.set_seeds(options.seed)
-    device = setup.build_device(recipe, lambda _: None, model_type=model.config.model_type)
-    task = ClassificationTask(model, "single")
-    plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
-    optimizer = build_optimizer(
+    run_attuner(model, ClassificationTask(model, "single"), features, after_step, recipe=recipe)
+
+
+def train_with_trainer(
+    model: Any, features: LabelledTexts, after_step: AfterStep, args: argparse.Namespace, *,
+    best: bool, bf16: bool,
+) -> None:  # fmt: skip
+    """Train with `Trainer.train()`."""
+    from transformers import Trainer, TrainingArguments
+
+    def counted(inputs: Any) -> Work:
+        mask = inputs["attention_mask"]
+        return Work(len(mask), int(mask.sum()), 0, 0)
+
+    run_trainer(
+        Trainer,
+        TrainingArguments,
         model,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        computes_in=device.computes_in,
+        columns_of(features),
+        pad,
+        counted,
+        after_step,
+        seed=args.seed,
+        grouped=best,
+        bf16=bf16,
+        per_device_train_batch_size=args.batch,
+        learning_rate=5e-5,
+        num_train_epochs=1000,
     )
-    prepared, wrapped = setup.prepare(device.accelerator, model, optimizer)
-    lengths, num_tokens = features.tokens.lengths, [0]
-
-    def collate(rows: Any) -> Any:
-        num_tokens[0] += int(lengths[rows].sum())
-        return task.collate(features, rows, device.accelerator.device)
-
-    with task.prepared(model):
-        events = train_loop(
-            prepared,
-            wrapped,
-            plan,
-            device.accelerator,
-            collate=collate,
-            loss=task.loss,
-            evaluate=lambda: ({}, {}),
-            save=lambda state, is_best: Path(),
-            settings=setup.loop_settings(recipe, 10**9, has_validation=False),
-        )
-        for event in events:
-            if isinstance(event, Stepped):
-                if not after_step(event.num_examples, num_tokens[0]):
-                    break
-                num_tokens[0] = 0
-    return device.precision
-
-
-class Rounds:
-    """Told after each update: ends rounds, and lets no work be done between them."""
-
-    def __init__(self, channel: Channel, args: argparse.Namespace) -> None:
-        self._channel = channel
-        self._warm_up = WARM_UP_UPDATES
-        self._args = args
-        self._work: list[tuple[int, int]] = []
-        self._start = 0.0
-        self.setup: Figures = {}
-
-    def __call__(self, examples: int, tokens: int) -> bool:
-        """Count an update; False when there are no more rounds."""
-        now = time.perf_counter()
-        if self._warm_up > 0:
-            self._warm_up -= 1
-            if self._warm_up:
-                return True
-            self._channel.reply(**self.setup)
-        else:
-            self._work.append((examples, tokens))
-            seconds = now - self._start
-            if len(self._work) < self._args.updates or seconds < self._args.seconds:
-                return True
-            total_examples, total_tokens = (sum(part) for part in zip(*self._work, strict=True))
-            self._channel.reply(
-                updates=len(self._work),
-                examples_per_second=total_examples / seconds,
-                tokens_per_second=total_tokens / seconds,
-            )
-        goes_on = self._channel.go()
-        self._work, self._start = [], time.perf_counter()
-        return goes_on
 
 
 def work(args: argparse.Namespace) -> None:
@@ -282,14 +158,14 @@ def work(args: argparse.Namespace) -> None:
 
     features = encoded(args)
     model = new_model(args, features)
-    rounds = Rounds(Channel(), args)
+    rounds = Rounds(Channel(), warm_up=WARM_UP_UPDATES, updates=args.updates, seconds=args.seconds)
     if args.worker == "attuner":
         train_with_attuner(model, features, rounds, args)
         return
     best = args.worker == "trainer-best"
     bf16 = best and has_fast_bf16()
     if best:
-        model.set_attn_implementation(faster_attention(model, features, args.batch, bf16=bf16))
+        model.set_attn_implementation(faster_attention(model, features, args, bf16=bf16))
     train_with_trainer(model, features, rounds, args, best=best, bf16=bf16)
 
 
@@ -326,11 +202,7 @@ def main() -> None:
         f"{args.batch} examples an update",
         flush=True,
     )
-    allocator = find_allocator()
-    arms = [
-        Arm(name, {"LD_PRELOAD": allocator} if allocator and name == "trainer-best" else {})
-        for name in ARMS
-    ]
+    arms = build_arms(ARMS, find_allocator())
     _, found = interleave(arms, __file__, sys.argv[1:], rounds=args.rounds)
     ratios = ratio_table(
         found, "examples_per_second", unit="examples/s", baselines=BASELINES, digits=1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import numpy as np
 from subject import some_rows
 
 if TYPE_CHECKING:
-    from attuner.data.features import SequencePairs
+    from attuner.data.features import Features, SequencePairs
     from attuner.recipe import Recipe
 
 
@@ -64,29 +64,82 @@ def train_with_trainer(
         grouped: Batches of alike lengths (`train_sampling_strategy="group_by_length"`).
         **options: Others of `Seq2SeqTrainingArguments`.
     """
+    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+    def counted(inputs: Any) -> Work:
+        labels = inputs["labels"]
+        real, seen = int((labels != -100).sum()), int(inputs["attention_mask"].sum())
+        return Work(len(labels), seen, real, labels.numel())
+
+    tokenizer = _padding_tokenizer(model.config.pad_token_id, model.config.eos_token_id)
+    run_trainer(
+        Seq2SeqTrainer,
+        Seq2SeqTrainingArguments,
+        model,
+        _columns(features),
+        _collator(tokenizer, model),
+        counted,
+        after_step,
+        seed=seed,
+        grouped=grouped,
+        processing_class=tokenizer,
+        **{
+            "per_device_train_batch_size": 32,
+            "learning_rate": 2e-5,
+            "weight_decay": 0.01,
+            **options,
+        },
+    )
+
+
+def run_trainer(
+    trainer: Any,
+    arguments: Any,
+    model: Any,
+    columns: dict[str, list[Any]],
+    collator: Any,
+    counted: Callable[[Any], Work],
+    after_step: AfterStep,
+    *,
+    seed: int,
+    grouped: bool,
+    processing_class: Any = None,
+    **options: Any,
+) -> None:
+    """Train with a stock trainer until `after_step` says that it is enough.
+
+    Args:
+        trainer: Its class.
+        arguments: The class of its arguments.
+        model: In fp32.
+        columns: What to learn from, with the column `length`.
+        collator: Rows → a batch.
+        counted: What a batch holds.
+        after_step: Told after each update.
+        seed: Of order and dropout.
+        grouped: Batches of alike lengths.
+        processing_class: A tokenizer, where the trainer asks for one.
+        **options: Other arguments.
+    """
     from datasets import Dataset
-    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+    from transformers import TrainerCallback
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    counted: list[Work] = []
+    done: list[Work] = []
 
-    class Counting(Seq2SeqTrainer):  # type: ignore[misc]
+    class Counting(trainer):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            labels = inputs["labels"]
-            real, seen = int((labels != -100).sum()), int(inputs["attention_mask"].sum())
-            counted.append(Work(len(labels), seen, real, labels.numel()))
+            done.append(counted(inputs))
             return super().training_step(model, inputs, *args, **kwargs)
 
     class Telling(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-            control.should_training_stop |= not after_step(counted.pop())
+            control.should_training_stop |= not after_step(done.pop())
             return control
 
-    rows = Dataset.from_dict(_columns(features))
-    tokenizer = _padding_tokenizer(model.config.pad_token_id, model.config.eos_token_id)
     with TemporaryDirectory(prefix="attuner-benchmark-") as folder:
-        arguments = Seq2SeqTrainingArguments(
+        asked = arguments(
             folder,
             use_cpu=True,
             train_sampling_strategy="group_by_length" if grouped else "random",
@@ -95,45 +148,48 @@ def train_with_trainer(
             save_strategy="no",
             disable_tqdm=True,
             seed=seed,
-            **{
-                "per_device_train_batch_size": 32,
-                "learning_rate": 2e-5,
-                "weight_decay": 0.01,
-                **options,
-            },
+            **options,
         )
-        trainer = Counting(
+        Counting(
             model,
-            arguments,
-            train_dataset=rows,
-            data_collator=_collator(tokenizer, model),
-            processing_class=tokenizer,
+            asked,
+            train_dataset=Dataset.from_dict(columns),
+            data_collator=collator,
+            processing_class=processing_class,
             callbacks=[Telling()],
-        )
-        trainer.train()
+        ).train()
 
 
 def train_with_attuner(
     model: Any, features: SequencePairs, after_step: AfterStep, *, recipe: Recipe
 ) -> str:
-    """Train with Attuner's own loop, built as a run builds it.
+    """Train with Attuner's own loop, built as a run builds it; returns the precision."""
+    from attuner.tasks.translation import TranslationTask
+    from attuner.training.optimizer import keep_pad_row_zero
+
+    keep_pad_row_zero(model)
+    task = TranslationTask(model, label_smoothing=recipe.training.label_smoothing)
+    return run_attuner(model, task, features, after_step, recipe=recipe)
+
+
+def run_attuner(
+    model: Any, task: Any, features: Features, after_step: AfterStep, *, recipe: Recipe
+) -> str:
+    """Train with Attuner's loop until `after_step` says that it is enough.
 
     Returns:
         The precision of the matrix products.
     """
-    from attuner.tasks.translation import TranslationTask
     from attuner.training import setup
     from attuner.training.events import Stepped
     from attuner.training.loop import train_loop
-    from attuner.training.optimizer import build_optimizer, keep_pad_row_zero
+    from attuner.training.optimizer import build_optimizer
 
     options = recipe.training
     setup.set_seeds(options.seed)
     device = setup.build_device(recipe, lambda _: None, model_type=model.config.model_type)
     accelerator = device.accelerator
-    task = TranslationTask(model, label_smoothing=options.label_smoothing)
     plan = setup.build_plan(recipe, features, is_packed=task.is_packed)
-    keep_pad_row_zero(model)
     optimizer = build_optimizer(
         model,
         learning_rate=options.learning_rate,
@@ -142,7 +198,7 @@ def train_with_attuner(
     )
     prepared, wrapped = setup.prepare(accelerator, model, optimizer)
     counts = {"source": 0, "places": 0}
-    source_lengths = features.source.lengths
+    source_lengths = features.source_lengths
 
     def collate(rows: Any) -> Any:
         batch = task.collate(features, rows, accelerator.device)
@@ -159,7 +215,7 @@ def train_with_attuner(
             accelerator,
             collate=collate,
             loss=task.loss,
-            evaluate=_nothing,
+            evaluate=lambda: ({}, {}),
             save=lambda state, is_best: Path(),
             settings=setup.loop_settings(recipe, num_steps, has_validation=False),
         )
@@ -176,17 +232,23 @@ def train_with_attuner(
 
 
 def faster_attention(model: Any, features: SequencePairs) -> str:
-    """SDPA or eager: whichever trains faster in bf16, over batches of alike lengths.
+    """SDPA or eager: whichever trains faster in bf16, over batches of alike lengths."""
+    collate = _collator(_padding_tokenizer(model.config.pad_token_id, model.config.eos_token_id))
+    chosen = [some_rows(features, rows) for rows in alike_rows(features.source.lengths, 32)]
+    return faster_on(model, [collate(_as_dicts(_columns(rows))) for rows in chosen], bf16=True)
 
-    Four batches, from short to long strings, each three times; the fastest time counts.
-    """
+
+def alike_rows(lengths: np.ndarray, batch: int) -> list[np.ndarray]:
+    """The rows of four batches of alike lengths, from short to long."""
+    order = np.argsort(lengths, kind="stable")
+    starts = np.linspace(0, max(0, len(order) - batch), 6).astype(int)[1:-1]
+    return [order[start : start + batch] for start in starts]
+
+
+def faster_on(model: Any, batches: Sequence[Any], *, bf16: bool) -> str:
+    """SDPA or eager: whichever trains faster over batches, each three times, the fastest counts."""
     import torch
 
-    collate = _collator(_padding_tokenizer(model.config.pad_token_id, model.config.eos_token_id))
-    order = np.argsort(features.source.lengths, kind="stable")
-    starts = np.linspace(0, max(0, len(order) - 32), 6).astype(int)[1:-1]
-    chosen = [some_rows(features, order[start : start + 32]) for start in starts]
-    batches = [collate(_as_dicts(_columns(rows))) for rows in chosen]
     seconds = {}
     model.train()
     for name in ("sdpa", "eager"):
@@ -195,7 +257,7 @@ def faster_attention(model: Any, features: SequencePairs) -> str:
         for _ in range(3):
             began = time.perf_counter()
             for batch in batches:
-                with torch.autocast("cpu", torch.bfloat16):
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                     loss = model(**batch).loss
                 loss.backward()
             seconds[name] = min(seconds[name], time.perf_counter() - began)
@@ -216,11 +278,6 @@ def attuner_recipe(config: dict[str, Any], data: str, **training: Any) -> Recipe
             "training": asked,
         }
     )
-
-
-def _nothing() -> tuple[dict[str, float], dict[str, str]]:
-    """No validation examples, no scores."""
-    return {}, {}
 
 
 def _columns(features: SequencePairs) -> dict[str, list[Any]]:

@@ -1,25 +1,55 @@
 """The same learning: Attuner's fast path against plain transformers, and bf16 against fp32.
 
-    python benchmarks/same_learning.py [--data FILE] [--updates 200]
+    python benchmarks/same_learning.py [--data FILE] [--updates 200] [--model embedded:en-fr]
 
 One update in fp32 without dropout: loss and gradients by transformers' own forward on a padded
 batch, and by Attuner's packed one. Then two arms train the same weights on the same examples in
-the same order, in fp32 and in bf16, and score the same held-out rows in fp32.
+the same order, in fp32 and in bf16, and score the same held-out rows in fp32. Without `--model` the
+weights are random ones of the opus-mt-en-fr architecture.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
 import numpy as np
 from engines import Work, attuner_recipe, new_model, train_with_attuner
 from side_by_side import Arm, Channel, Figures, describe_machine, note, started, table
-from subject import Subject, build_subject, parser, saved, some_rows
+from subject import Subject, build_subject, parser, read_examples, saved, some_rows, training_pairs
 
 ARMS = ("equality", "fp32", "bf16")
 EXAMPLES = 32
+
+
+def subject_of(args: argparse.Namespace) -> Subject:
+    """The data as ids of the model, or of a vocabulary of their own where it is to be random."""
+    if not args.model:
+        return build_subject(args)
+    from attuner.models.codec import load_codec
+    from attuner.models.loading import resolve_model
+    from attuner.tasks.translation import encode
+
+    folder = resolve_model(args.model)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    pairs = list(training_pairs(read_examples(args)))[: 500 if args.tiny else None]
+    return Subject(config, encode(pairs, load_codec(folder)).features)
+
+
+def fresh_model(subject: Subject, args: argparse.Namespace) -> Any:
+    """The weights that every arm begins with, without dropout."""
+    if not args.model:
+        return new_model({**subject.config, "dropout": 0.0}, args.seed)
+    from transformers import AutoModelForSeq2SeqLM
+
+    from attuner.models.loading import resolve_model
+
+    folder = resolve_model(args.model)
+    return AutoModelForSeq2SeqLM.from_pretrained(
+        folder, dtype="float32", dropout=0.0, attention_dropout=0.0, activation_dropout=0.0
+    )
 
 
 def plain_update(model: Any, features: Any, rows: np.ndarray) -> tuple[float, Any]:
@@ -62,9 +92,9 @@ def _gradients(model: Any) -> Any:
     return found
 
 
-def equality(subject: Subject, seed: int) -> Figures:
+def equality(subject: Subject, args: argparse.Namespace) -> Figures:
     """How far apart one update is, relative."""
-    model = new_model({**subject.config, "dropout": 0.0}, seed).train()
+    model = fresh_model(subject, args).train()
     rows = np.arange(EXAMPLES)
     expected, wanted = plain_update(model, subject.features, rows)
     loss, found = packed_update(model, subject.features, rows)
@@ -85,7 +115,7 @@ def learned(subject: Subject, args: argparse.Namespace) -> Figures:
     held_out = np.random.default_rng(args.seed).permutation(num)[: min(1000, num // 5)]
     kept = some_rows(subject.features, held_out)
     train = some_rows(subject.features, np.setdiff1d(np.arange(num), held_out))
-    model = new_model({**subject.config, "dropout": 0.0}, args.seed)
+    model = fresh_model(subject, args)
     task = TranslationTask(model)
 
     def loss() -> float:
@@ -114,7 +144,7 @@ def work(args: argparse.Namespace) -> None:
     channel = Channel()
     subject = Subject.load(args.folder)
     if args.worker == "equality":
-        channel.reply(**equality(subject, args.seed))
+        channel.reply(**equality(subject, args))
     else:
         channel.reply(**learned(subject, args))
     channel.go()
@@ -125,13 +155,14 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--updates", type=int, default=200)
     made.add_argument("--learning-rate", type=float, default=3e-4)
+    made.add_argument("--model", help="what to begin with, such as embedded:en-fr")
     args = made.parse_args()
     if args.worker:
         work(args)
         return
     print(describe_machine())
-    subject = build_subject(args)
-    print(subject.describe(args.data), flush=True)
+    subject = subject_of(args)
+    print(subject.describe(args.data, args.model or "random weights"), flush=True)
     found: dict[str, Figures] = {}
     with saved(subject) as where:
         for name in ARMS:

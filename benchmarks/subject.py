@@ -126,7 +126,7 @@ class Subject:
         )
         return cls(config, _pairs(source, target))
 
-    def describe(self, data: str) -> str:
+    def describe(self, data: str, weights: str = "random weights") -> str:
         """Data and architecture in two lines."""
         source, target = self.features.source.lengths, self.features.target.lengths
         shape = self.config
@@ -134,7 +134,7 @@ class Subject:
             f"Data: {data}: {len(self.features):,} pairs of lines, {source.mean():.1f} source and "
             f"{target.mean():.1f} target tokens on average\n"
             f"Model: {shape['model_type']}, d {shape['d_model']}, {shape['encoder_layers']}+"
-            f"{shape['decoder_layers']} layers, vocabulary {shape['vocab_size']:,}, random weights"
+            f"{shape['decoder_layers']} layers, vocabulary {shape['vocab_size']:,}, {weights}"
         )
 
 

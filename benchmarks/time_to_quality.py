@@ -147,15 +147,15 @@ def trainer_arm(args: argparse.Namespace, curve: Curve, **options: Any) -> None:
 
     from attuner.models.precision import has_fast_bf16
     from attuner.tasks.translation import TranslationTask
-    from attuner.training import setup
     from attuner.training.data import prepare_data
+    from attuner.training.origin import find_origin, load_model
     from attuner.training.parts import encode_parts
     from attuner.training.scoring import GenerationOptions, generated_scores, token_loss
 
     recipe = build_recipe(args)
-    origin = setup.find_origin(recipe)
+    origin = find_origin(recipe)
     assert origin is not None
-    model: Any = setup.load_model(recipe, origin)
+    model: Any = load_model(recipe, origin)
     codec = origin.codec
     features, parts, _ = encode_parts(recipe, prepare_data(recipe), origin, lambda _: None)
     part, task = parts["validation"], TranslationTask(model)

@@ -88,7 +88,7 @@ def _round_figures(work: Sequence[Work], seconds: float) -> Figures:
         "source_tokens": sum(update.source_tokens for update in work),
         "target_tokens": target,
         "target_places": sum(update.target_places for update in work),
-        "sentences_per_second": examples / seconds,
+        "examples_per_second": examples / seconds,
         "tokens_per_second": target / seconds,
     }
 
@@ -206,7 +206,7 @@ def report(
     header = ["arm", "updates", "sentences/s", "target tokens/s", "real places", "GFLOP/s",
               "of peak", "attention"]  # fmt: skip
     ratios = ratio_table(
-        found, "sentences_per_second", unit="sentences/s", baselines=BASELINES, digits=1
+        found, "examples_per_second", unit="sentences/s", baselines=BASELINES, digits=1
     )
     return (
         f"Matrix products at their peak: fp32 {peak['fp32']:.0f}, bf16 {peak['bf16']:.0f} GFLOP/s\n"

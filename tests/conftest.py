@@ -22,6 +22,13 @@ _KERAS_HOME = TemporaryDirectory(prefix="attuner-keras-")
 os.environ |= {"KERAS_BACKEND": "torch", "KERAS_HOME": _KERAS_HOME.name}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup` a file stays with one process, and so does the demo's run."""
+    for item in items:
+        uses_demo = "demo_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("demo" if uses_demo else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the model; the row of its pad token is zero, as Marian has it."""

@@ -82,6 +82,26 @@ def test_same_learning(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_same_learning_of_trained_weights(tmp_path: Path) -> None:
+    options = ("--updates", "4", "--learning-rate", "1e-4", "--model", "embedded:en-fr")
+    text = run("same_learning.py", *options, folder=tmp_path)
+    assert "embedded:en-fr" in text
+    before, after = map(float, cells(text, "bf16")[1:3])
+    assert after < before < 4  # random weights begin at the logarithm of the vocabulary, above 8
+    assert abs(float(cells(text, "bf16")[3].split()[0])) < 0.5
+
+
+@pytest.mark.slow
+def test_pushing(tmp_path: Path) -> None:
+    text = run("pushing.py", "--rounds", "1", folder=tmp_path)
+    for arm in ("alone", "pushing", "slow-line"):
+        assert all(re.fullmatch(r"\d+\.\d+ \(.+\.\..+\)", cell) for cell in cells(text, arm))
+        commits = re.search(rf"^\| {arm} +\| [\d.]+ +\| (\d+) +\|$", text, re.M)
+        assert commits is not None, text
+        assert (commits[1] == "0") == (arm == "alone")
+
+
+@pytest.mark.slow
 def test_tokenising(tmp_path: Path) -> None:
     text = run("tokenising.py", folder=tmp_path)
     assert "ids identical" in text

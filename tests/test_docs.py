@@ -107,6 +107,12 @@ def workplace(tmp_path: Path) -> Path:
     )
     moods = [f"a {mood} {thing},{mood}\n" for thing in _THINGS for mood in ("good", "bad")]
     (tmp_path / "reviews.csv").write_text(f"review,mood\n{''.join(moods)}", "utf-8")
+    (tmp_path / "my_metrics.py").write_text(
+        "def kappa(predictions, labels):\n    return {'kappa': 1.0}\n\n\n"
+        "def equal(texts, references):\n"
+        "    return {'equal': float(sum(map(list.__contains__, references, texts)))}\n",
+        encoding="utf-8",
+    )
     (tmp_path / "questions.yaml").write_text(
         "task: {name: text-to-text, prefix: 'answer: ', metrics: [exact_match, token_f1]}\n"
         "model: embedded:en-fr\n"
@@ -143,7 +149,10 @@ def run_step(step: Step, folder: Path) -> None:
     elif step.kind == "torchrun":
         run([sys.executable, "-m", "torch.distributed.run", *shlex.split(step.text)[1:]], folder)
     elif step.kind == "python":
-        run([sys.executable, "-c", step.text], folder)
+        named = re.match(r"# (\w+\.py)\n", step.text)  # under which commands below start it
+        script = folder / (named[1] if named else "block.py")
+        script.write_text(step.text, encoding="utf-8")
+        run([sys.executable, script.name], folder)
     elif step.kind == "yaml":
         (folder / "block.yaml").write_text(step.text, encoding="utf-8")
         load_recipe(folder / "block.yaml")

@@ -457,7 +457,7 @@ def test_a_folder_of_the_same_name_does_not_hide_a_run(make: Make, tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["single", "multi", "rating"])
 def test_classifiers_are_compared_by_what_they_said(make: Make, kind: str) -> None:
-    from attuner.training.past import read_run
+    from attuner.training.past_reading import read_run
 
     truths = {"single": ["a", "b"], "multi": [["a"], ["a", "b"]], "rating": [1.0, 4.5]}[kind]
     metric, scores = {

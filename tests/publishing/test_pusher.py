@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hub.server import Hub, wait_until
+from hub.server import REFUSED, Hub, wait_until
 from safetensors.torch import load_file
 
+from attuner.cards.truth import require_true_card
 from attuner.publishing.outbox import Outbox
 from attuner.publishing.pusher import Pusher
 from attuner.publishing.pushing import push_rest
@@ -90,6 +91,13 @@ def test_each_state_is_a_model_and_what_resuming_needs(
         "manifest.json", "metrics.jsonl", "recipe.yaml",
     }  # fmt: skip
     assert not Outbox(run.folder / "hub").is_pending
+    cards = [(state / "README.md").read_text(encoding="utf-8") for state in states]
+    facts = [require_true_card(state) for state in states]
+    assert "**In progress**: no result, but the state of a run after step 3 of 6." in cards[0]
+    assert facts[0].scored.after == run.epochs[1]["scores"]
+    assert "In progress" not in cards[-1]
+    assert {fact.address for fact in facts} == {"alice/tuned"}
+    assert {fact.name for fact in facts} == {"tuned"}
 
 
 @pytest.mark.slow
@@ -164,6 +172,13 @@ def test_without_a_token_the_run_goes_on(
         run, lines,
     ):  # fmt: skip
         pass
+    assert lines[0] == (
+        "alice/tuned: there is no token of the Hugging Face Hub here. The run goes on; it is "
+        "pushed from the next checkpoint on after you have logged in. Log in with `hf auth login`, "
+        "in a notebook with `from huggingface_hub import notebook_login; notebook_login()`, or set "
+        "HF_TOKEN."
+    )
+    assert hub.requests == []
     (said,) = not_pushed(lines)[-1:]
     assert said == (
         "Not pushed: alice/tuned: there is no token of the Hugging Face Hub here.\n"
@@ -190,8 +205,7 @@ def test_the_network_is_gone_for_a_while(hub: Hub, build: Callable[..., Recipe])
     with pushed(build("publish.hub_id=tuned"), after_save(3, fail)) as (_, lines):
         pass
     assert not_pushed(lines) == [
-        "Not pushed yet; the run goes on. tuned: the Hub cannot be reached: [Errno 111] Connection "
-        "refused\n"
+        f"Not pushed yet; the run goes on. tuned: the Hub cannot be reached: {REFUSED}\n"
         "What is not pushed is kept, and no half of it is on the Hub.\n"
         "When the network is back, type: attuner push --resume runs/tuned"
     ]

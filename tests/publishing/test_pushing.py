@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.server import Hub, wait_until
+from hub.server import REFUSED, Hub, wait_until
 
 import attuner
+from attuner.cards.truth import require_true_card
 from attuner.errors import HubError, ModelError, UserError
 from attuner.publishing.outbox import Outbox
 from attuner.publishing.pushing import push, push_rest
 from attuner.recipe_loading import dump_recipe
 from attuner.training.events import Event, Noted, Progressed
 from attuner.training.folder import RunFolder
+from attuner.training.run import Run
 
 MODEL = ["config.json", "generation_config.json", "model.safetensors", "source.spm", "target.spm",
          "tokenizer_config.json", "vocab.json"]  # fmt: skip
@@ -88,6 +90,39 @@ def test_a_name_of_ones_own_or_of_an_organisation(
     assert sorted(hub.files(found)) == MODEL
 
 
+def test_a_pushed_card_names_the_repository(hub: Hub, tuned: Run, tmp_path: Path) -> None:
+    """It is true there and here; what lies here still names the folder here."""
+    card = (tuned.model_folder / "README.md").read_text(encoding="utf-8")
+    assert push(tuned.folder, "team/tuned").notes == ()
+    there = hub.clone("team/tuned", tmp_path / "there")
+    pushed = (there / "README.md").read_text(encoding="utf-8")
+
+    assert "model = attuner.load('team/tuned')" in pushed
+    assert "`attuner card team/tuned --check`" in pushed
+    assert "test/model" not in pushed
+    assert require_true_card(there).address == "team/tuned"
+    assert require_true_card(tuned.model_folder).address == "test/model"
+    assert (tuned.model_folder / "README.md").read_text(encoding="utf-8") == card
+    by_folder = push(tuned.model_folder, "model")
+    assert b"attuner.load('alice/model')" in hub.files(by_folder.hub_id)["README.md"]
+
+
+def test_a_card_with_words_of_somebody_is_pushed_as_it_is(
+    hub: Hub, tuned: Run, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tuned.model_folder, model)
+    card = (model / "README.md").read_text(encoding="utf-8")
+    (model / "README.md").write_text(f"{card}\nOurs.\n", encoding="utf-8")
+    assert push(model, "tuned").notes == (
+        "README.md is pushed as it is: it has been written into since it was rendered.",
+    )
+    assert hub.files("alice/tuned")["README.md"].endswith(b"\nOurs.\n")
+    (model / "card.json").write_text("{", encoding="utf-8")
+    (note,) = push(model, "broken").notes
+    assert note.startswith(f"README.md is pushed as it is: {model}/card.json")
+
+
 def test_large_files_go_in_parts(hub: Hub, marian: Path) -> None:
     hub.multipart_bytes = 10_000
     push(marian, "parts")
@@ -113,6 +148,30 @@ def test_a_repository_with_other_files(hub: Hub, run: RunFolder) -> None:
     assert hub.repos["alice/tuned"].messages == ["Upload files"]
     push_rest(run.path, force=True)
     assert hub.repos["alice/tuned"].messages == ["Upload files", "Training complete"]
+
+
+def test_of_another_model_nothing_is_left_but_the_history(hub: Hub, run: RunFolder) -> None:
+    """Its tokenizer would be taken for ours, and its card would tell of scores of others."""
+    others = {"README.md": b"# Another", "tokenizer.json": b"{}", "onnx/model.onnx": b"x"}
+    hub.add("alice/tuned", {".gitattributes": b"*.onnx", "config.json": b"{}", **others})
+    error_of(run.path)
+    hub.fault("POST .*/commit/", status=500, message="Internal error")
+    with pytest.raises(HubError):
+        push_rest(run.path, force=True)
+    hub.mend()
+    push_rest(run.path)  # as it was to be pushed
+    assert set(hub.files("alice/tuned")) == {
+        *MODEL, "run/manifest.json", "run/metrics.jsonl", "run/recipe.yaml",
+    }  # fmt: skip
+    commits = hub.repos["alice/tuned"].commits
+    assert ".gitattributes" in commits[-1].files
+    assert set(commits[1].files) >= set(others)
+
+
+def test_a_card_written_by_hand_for_this_repository_stays(hub: Hub, run: RunFolder) -> None:
+    hub.add("alice/tuned", {"README.md": b"# Mine"})
+    push(run.path)  # the model has no card of its own
+    assert hub.files("alice/tuned")["README.md"] == b"# Mine"
 
 
 @pytest.mark.parametrize(
@@ -229,7 +288,7 @@ def test_no_way_to_the_hub(
     hub: Hub, run: RunFolder, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     again = f"attuner push --resume {run.path}"
-    reason = "[Errno 111] Connection refused"
+    reason = REFUSED
     if way == "refused":
         hub.stop()
     elif way == "hangs":

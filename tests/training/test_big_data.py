@@ -20,6 +20,7 @@ from attuner.recipe_loading import load_recipe
 from attuner.training import parts, setup
 from attuner.training.data import prepare_data
 from attuner.training.manifest import features_fingerprint
+from attuner.training.origin import find_origin
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -40,7 +41,7 @@ few, many = (
     ])
     for path in sys.argv[1:3]
 )
-origin = setup.find_origin(few)
+origin = find_origin(few)
 ready(few)
 before = peak()
 num = ready(many)

@@ -14,9 +14,10 @@ from attuner.recipe import Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
 from attuner.training.check import check
 from attuner.training.data import data_files, prepare_data
+from attuner.training.origin import find_origin
 from attuner.training.parts import encode_parts
 from attuner.training.run import train
-from attuner.training.setup import build_plan, find_origin
+from attuner.training.setup import build_plan
 
 Build = Callable[..., Recipe]
 

@@ -17,8 +17,8 @@ from attuner.recipe_loading import load_recipe
 from attuner.training.check import check
 from attuner.training.data import hub_data, prepare_data
 from attuner.training.events import Event, Noted, Planned, Progressed, Saved
+from attuner.training.origin import load_model
 from attuner.training.run import train
-from attuner.training.setup import load_model
 
 Build = Callable[..., Recipe]
 
@@ -203,7 +203,7 @@ def test_a_diverged_run_is_not_delivered(
             with torch.no_grad():
                 models[0].get_output_embeddings().weight.fill_(float("inf"))
 
-    monkeypatch.setattr("attuner.training.setup.load_model", load)
+    monkeypatch.setattr("attuner.training.jobs.text.load_model", load)
     with pytest.raises(RunError) as caught:
         train(lesson_recipe("training.evaluate=none"), listeners=[spoil])
 

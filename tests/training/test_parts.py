@@ -13,8 +13,8 @@ from attuner.data.features import SequencePairs
 from attuner.recipe import Recipe
 from attuner.training.data import prepare_data
 from attuner.training.events import Event, Progressed
+from attuner.training.origin import find_origin
 from attuner.training.parts import encode_parts
-from attuner.training.setup import find_origin
 
 Build = Callable[..., Recipe]
 

@@ -14,8 +14,8 @@ from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
 from attuner.training.check import check
 from attuner.training.events import Event, Noted
+from attuner.training.origin import find_origin, within_positions
 from attuner.training.run import train
-from attuner.training.setup import find_origin, within_positions
 
 LONG = "Open the file and close all windows now "
 SAID = (

@@ -19,9 +19,9 @@ from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
 from attuner.training.data import prepare_data
 from attuner.training.events import Evaluated, Event
+from attuner.training.origin import find_origin
 from attuner.training.parts import encode_parts
 from attuner.training.run import train
-from attuner.training.setup import find_origin
 
 GERMAN = {"Open the file": "Datei le Ouvrir", "Close all windows": "Fenêtres fermer"}
 

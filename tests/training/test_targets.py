@@ -10,7 +10,7 @@ from checkpoints import write_checkpoint
 from attuner.errors import ModelError
 from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
-from attuner.training.setup import find_origin
+from attuner.training.origin import find_origin
 
 
 def recipe(folder: Path, *overrides: str) -> Recipe:

@@ -6,6 +6,7 @@ import json
 import random
 import sqlite3
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError
@@ -17,7 +18,7 @@ from lessons import Tune
 
 from attuner.errors import MissingExtraError, RecipeError
 from attuner.recipe import Recipe
-from attuner.training import tracking
+from attuner.training import trackers
 from attuner.training.events import Evaluated, Event, Noted, Planned, Saved, Stepped
 from attuner.training.folder import RunFolder
 from attuner.training.processes import ALONE, Processes
@@ -299,13 +300,45 @@ def test_a_tracker_that_does_not_start(tune: Tune, monkeypatch: pytest.MonkeyPat
     def start(*_: object) -> None:
         raise RuntimeError("no server")
 
-    monkeypatch.setitem(tracking._STARTS, "tensorboard", start)  # type: ignore[arg-type]
+    monkeypatch.setitem(trackers.STARTS, "tensorboard", start)  # type: ignore[arg-type]
     run, events = tune("output.trackers=tensorboard", "training.epochs=1")
 
     assert run.model_folder.is_dir()
     assert [text for text in notes(events) if "no server" in text] == [
         "TensorBoard: RuntimeError: no server. The run goes on without what it misses."
     ]
+
+
+def test_a_slow_start_does_not_set_the_chance_of_the_run_back() -> None:
+    has_begun, may_go_on = threading.Event(), threading.Event()
+
+    def start(first_step: int) -> Told:
+        has_begun.set()
+        may_go_on.wait(10)
+        return Told()
+
+    made, _ = track(start)
+    made(planned())
+    assert has_begun.wait(10)
+    random.random()
+    drawn = random.getstate()
+    may_go_on.set()
+    made.close()
+
+    assert random.getstate() == drawn
+
+
+def test_what_a_package_draws_when_it_is_imported_is_not_felt(
+    lesson_recipe: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "drawing_tracker.py").write_text("import random\n\ndrawn = random.random()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(trackers._PACKAGES, "tensorboard", "drawing_tracker")
+    recipe = lesson_recipe("output.trackers=tensorboard")
+    before = random.getstate()
+    with tracked(recipe, RunFolder(tmp_path), ()):
+        assert "drawing_tracker" in sys.modules  # here, not on the thread
+        assert random.getstate() == before
 
 
 def test_a_run_does_not_wait_for_one_that_hangs() -> None:
@@ -327,7 +360,7 @@ def test_a_tracker_that_is_not_installed(
     def version(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(tracking, "version", version)
+    monkeypatch.setattr(trackers, "version", version)
     recipe = lesson_recipe("output.trackers=[wandb]")
     with pytest.raises(MissingExtraError) as caught:
         train(recipe)

@@ -23,8 +23,9 @@ from attuner.training.check import check
 from attuner.training.events import Event, Planned, Stepped
 from attuner.training.loop import Settings, train_loop
 from attuner.training.optimizer import build_optimizer
+from attuner.training.plans import MAX_PADDED_TOKENS
 from attuner.training.run import train as attuner_train
-from attuner.training.setup import MAX_PADDED_TOKENS, prepare
+from attuner.training.setup import prepare
 
 CPU = torch.device("cpu")
 EIGHT = np.arange(8)

@@ -44,8 +44,31 @@ def rewrite_card(facts: Facts, folder: Path, *, overwrite: bool = False) -> None
     _write(facts, folder)
 
 
+def write_at(address: str, folder: Path, target: Path) -> bool:
+    """Write the card and the facts of a model folder as they are where it has another address.
+
+    Args:
+        address: What its usage calls it by there.
+        folder: The model folder.
+        target: Where to write.
+
+    Returns:
+        Whether they were written: not where somebody has written into the card.
+
+    Raises:
+        ModelError: The facts are broken.
+    """
+    facts = read_facts(folder)
+    if _is_edited(folder, facts):
+        return False
+    _write(facts.model_copy(update={"address": address}), target)
+    return True
+
+
 def require_true_scores(folder: Path, facts: Facts) -> None:
     """Refuse facts whose scores are of other files than those in the folder.
+
+    The model that an adapter is for is compared where it is found; see `missing_base`.
 
     Raises:
         ModelError: The weights, the tokenizer or a configuration are not those that were scored.
@@ -57,9 +80,20 @@ def require_true_scores(folder: Path, facts: Facts) -> None:
             "Its scores are of the files whose SHA-256 is in card.json, and of no others.",
             f"Put them back, or score the model as it is: attuner evaluate {folder} DATA",
         )
+    if missing_base(folder):
+        return
     base = base_folder(folder)
     if base is not None:
         require_same_base(folder, base)
+
+
+def missing_base(folder: Path) -> str:
+    """Why the model that an adapter is for cannot be compared: it is not found; "" where it is."""
+    try:
+        base_folder(folder)
+    except ModelError as error:
+        return error.happened
+    return ""
 
 
 def require_true_card(folder: Path) -> Facts:

@@ -23,7 +23,7 @@ _RUNS = Path("runs")
 
 def list_runs(folder: FolderOption = _RUNS, as_json: JsonOption = False) -> None:
     """List the runs, the latest last."""
-    from attuner.training.past import find_runs
+    from attuner.training.past_reading import find_runs
 
     runs, skipped = find_runs(folder)
     if as_json:
@@ -43,7 +43,7 @@ def show_run(
     """Show a run: recipe, data, scores, curves."""
     from attuner.runs_view import chosen_options, render_run
     from attuner.training.events import DataPrepared
-    from attuner.training.past import find_run, read_run
+    from attuner.training.past_reading import find_run, read_run
 
     run = read_run(find_run(name, folder))
     if as_json:
@@ -82,7 +82,7 @@ def compare_command(
     from dataclasses import asdict
 
     from attuner.training.comparison import compare_runs
-    from attuner.training.past import find_run, read_run
+    from attuner.training.past_reading import find_run, read_run
 
     if len(names) < 2:
         raise UsageError(

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from attuner.data.stored import Packing, Record, Stored
-from attuner.data.units import Address, Example, Unit
+from attuner.data.units import ADDRESS, Address, Example, Unit
 
-_ADDRESS = tuple(
-    f"address.{name}" for name in ("file", "unit", "line", "plural", "context", "catalog")
-)
 # Places in the records of both.
 _SOURCE, _TARGETS, _SOURCE_LANGUAGE, _TARGET_LANGUAGE, _FILE, _CATALOG = 0, 1, 2, 3, 4, 9
 _LANGUAGES = ("source_language", "target_language")
@@ -27,10 +24,10 @@ def _unit(record: Record, weight: float) -> Unit:
 
 
 EXAMPLES: Packing[Example] = Packing(
-    attrgetter("source", "references", *_LANGUAGES, *_ADDRESS), _example, attrgetter("weight")
+    attrgetter("source", "references", *_LANGUAGES, *ADDRESS), _example, attrgetter("weight")
 )
 UNITS: Packing[Unit] = Packing(
-    attrgetter("source", "targets", *_LANGUAGES, *_ADDRESS, "state"), _unit, attrgetter("weight")
+    attrgetter("source", "targets", *_LANGUAGES, *ADDRESS, "state"), _unit, attrgetter("weight")
 )
 
 

@@ -23,7 +23,8 @@ from attuner.data.characters import (
 from attuner.data.features import Ints
 from attuner.data.hashes import HashSet, hash_of
 from attuner.data.leaks import Leak, find_leaks
-from attuner.data.preparation import PARTS, Prepared
+from attuner.data.parts import PARTS
+from attuner.data.preparation import Prepared
 from attuner.data.segments import segment
 from attuner.data.splitting import normalised
 from attuner.data.suspicion import Suspicion, find_suspicious

@@ -20,7 +20,7 @@ from attuner.data.labels import (
     numbered_labels,
     require_known,
 )
-from attuner.data.preparation import PARTS
+from attuner.data.parts import PARTS
 from attuner.data.stored import Stored
 
 _UNKNOWN = "label not in training"
@@ -77,7 +77,7 @@ def with_labels(
     counts = {**prepared.counts, "split": {part: len(parts[part]) for part in PARTS}}
     if skipped:
         counts["skipped"] = {**counts["skipped"], _UNKNOWN: skipped}
-    counts["labels"] = _counts(labels["train"], label_set)
+    counts["labels"] = count_labels(labels["train"], label_set.names)
     if kind == "rating":
         del counts["labels"]
     learned, validated, tested = (parts[part] for part in PARTS)
@@ -95,9 +95,9 @@ def _relabelled(
     return Stored.of((replace(example, label=label) for example, label in pairs), LABELLED)
 
 
-def _counts(labels: Iterable[Label], label_set: LabelSet) -> dict[str, int]:
-    """Training examples of each label, in the labels' order."""
-    counts = dict.fromkeys(label_set.names, 0)
+def count_labels(labels: Iterable[Label], names: Iterable[str]) -> dict[str, int]:
+    """Examples of each label, in the order of the names."""
+    counts = dict.fromkeys(names, 0)
     for label in labels:
         for name in names_in(label):
             counts[name] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +35,13 @@ class LabelledExample:
     label: Label
     address: Address
     weight: float = 1.0
+
+
+def text_columns(examples: Sequence[LabelledExample]) -> tuple[list[str], list[str] | None]:
+    """The texts and, of pairs, the second ones."""
+    is_pair = bool(examples) and examples[0].text_pair is not None
+    seconds = [example.text_pair or "" for example in examples] if is_pair else None
+    return [example.text for example in examples], seconds
 
 
 @dataclass(frozen=True, slots=True)

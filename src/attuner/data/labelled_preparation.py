@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import numpy as np
@@ -16,17 +16,14 @@ import numpy as np
 from attuner.data.hashes import HashSet, hash_of
 from attuner.data.labelled import LabelledExample
 from attuner.data.labels import Label, names_in
-from attuner.data.preparation import PARTS, merged, subset_of
+from attuner.data.parts import PARTS, Parts, counted, merged, split_sizes, subset_of, without_leaks
 from attuner.data.splitting import group_names, normalised, split_random
 from attuner.data.stored import Packing, Record, Stored
 from attuner.data.stratified import split_stratified, strata_of
-from attuner.data.units import Address
+from attuner.data.units import ADDRESS, Address
 from attuner.errors import DataError
 
 _LEAK = "text also in validation or test"
-_ADDRESS = tuple(
-    f"address.{name}" for name in ("file", "unit", "line", "plural", "context", "catalog")
-)
 
 
 def _example(record: Record, weight: float) -> LabelledExample:
@@ -35,29 +32,20 @@ def _example(record: Record, weight: float) -> LabelledExample:
 
 
 LABELLED: Packing[LabelledExample] = Packing(
-    attrgetter("text", "text_pair", "label", *_ADDRESS), _example, attrgetter("weight")
+    attrgetter("text", "text_pair", "label", *ADDRESS), _example, attrgetter("weight")
 )
 
 
 @dataclass(frozen=True)
-class PreparedLabels:
-    """Labelled examples of each part, and what became of the others.
+class PreparedLabels(Parts[LabelledExample]):
+    """Labelled examples of each part, and what became of the others; see `Parts`.
+
+    `counts` has the `labels` of training, too.
 
     Attributes:
-        train: What is learned from.
-        validation: What choices are made on; may be empty.
-        test: What final scores are computed on; may be empty.
-        counts: `read` by file, `skipped` by reason, `split` by part: numbers of examples; and
-            `labels`, of training.
-        notes: Sentences that the user should read.
         classes: Names of all labels, where the data set declares them.
     """
 
-    train: Stored[LabelledExample]
-    validation: Stored[LabelledExample]
-    test: Stored[LabelledExample]
-    counts: dict[str, dict[str, int]]
-    notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
 
 
@@ -98,16 +86,13 @@ def prepare_labelled(
         DataError: Nothing is left of a part, or there is too little to divide.
     """
     given = {"train": train, "validation": validation, "test": test}
-    sizes = {
-        "validation": validation_size if validation is None else 0,
-        "test": test_size if test is None else 0,
-    }
+    sizes = split_sizes(given, validation=validation_size, test=test_size)
     subsets = {"train": train_subset, "validation": evaluation_subset, "test": evaluation_subset}
     read: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     notes: list[str] = []
     units: dict[str, Iterable[LabelledExample]] = {
-        part: _counted(examples, read) for part, examples in given.items() if examples is not None
+        part: counted(examples, read) for part, examples in given.items() if examples is not None
     }
     if by == "random":  # as read, so that the rows are those of `datasets`
         as_read = {part: Stored.of(rows, LABELLED) for part, rows in units.items()}
@@ -123,21 +108,9 @@ def prepare_labelled(
         parts = _split(parts, by, train_size, sizes, seed)
     parts = {p: subset_of(p, parts[p], subsets[p], left_out, notes) for p in parts}
     notes += _notes(parts, by)
+    made = PreparedLabels.of(parts, read, Counter(skipped or {}) + left_out, notes)
     labels = Counter(name for label in labels_in(parts["train"]) for name in names_in(label))
-    nothing = parts["train"][:0]
-    learned, validated, tested = (parts.get(part, nothing) for part in PARTS)
-    return PreparedLabels(
-        learned,
-        validated,
-        tested,
-        counts={
-            "read": dict(read),
-            "skipped": dict((Counter(skipped or {}) + left_out).most_common()),
-            "split": {part: len(parts.get(part, ())) for part in PARTS},
-            "labels": dict(labels.most_common()),
-        },
-        notes=tuple(notes),
-    )
+    return replace(made, counts={**made.counts, "labels": dict(labels.most_common())})
 
 
 def text_key(example: LabelledExample) -> str:
@@ -153,12 +126,6 @@ def labels_in(examples: Stored[LabelledExample]) -> list[Label]:
     """The label of each; equal ones are one object, so that millions take little room."""
     known: dict[Label, Label] = {}
     return [known.setdefault(record[2], record[2]) for record in examples.records()]
-
-
-def _counted(examples: Iterable[LabelledExample], read: Counter[str]) -> Iterator[LabelledExample]:
-    for example in examples:
-        read[example.address.file] += 1
-        yield example
 
 
 def _distinct(
@@ -224,13 +191,7 @@ def _without_leaks(
     if not len(held_out):
         return train
     leaks = np.fromiter((value in held_out for value in _hashes(train)), bool, len(train))
-    if dropped := int(leaks.sum()):
-        left_out[_LEAK] += dropped
-        notes.append(
-            "Left out of training because validation or test has the same text: "
-            f"{dropped:,}. data.split.by=random would keep them."
-        )
-    return train.select(~leaks)
+    return without_leaks(train, leaks, left_out, notes, _LEAK, "text")
 
 
 def _refuse_empty(parts: dict[str, Stored[LabelledExample]], reasons: Counter[str]) -> None:
@@ -257,12 +218,6 @@ def _notes(parts: dict[str, Stored[LabelledExample]], by: str) -> list[str]:
             f"{by_chance:,} texts of validation or test are also in training. "
             "data.split.by=source keeps them out."
         )
-    if parts.get("validation") and not parts.get("test"):
-        notes.append(
-            "There is no test split: scores are on validation, which choices were made on."
-        )
-    if not parts.get("validation") and not parts.get("test"):
-        notes.append("Nothing is held out: there will be no scores.")
     return notes
 
 

@@ -10,60 +10,42 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from attuner.data.examples import EXAMPLES, UNITS
 from attuner.data.hashes import HashSet, hash_of
 from attuner.data.leaks import are_in, find_leaks, source_hashes
 from attuner.data.line_pairs import num_unpaired, training_pairs
 from attuner.data.mixing import with_share, with_temperature, without_held_out
-from attuner.data.splitting import (
-    Rows,
-    group_keys,
-    split_groups,
-    split_random,
-    subset_rows,
-)
+from attuner.data.parts import PARTS, Parts, counted, merged, split_sizes, subset_of, without_leaks
+from attuner.data.splitting import group_keys, split_groups, split_random
 from attuner.data.stored import Stored
 from attuner.data.units import Example, Unit
 from attuner.errors import DataError
 
-PARTS = ("train", "validation", "test")
-
+_LEAK = "source also in validation or test"
 # What to do when nothing is left, by the reason that took most.
 _REMEDIES = {
     "untranslated": "Translate some entries, or name other files in data.{part}.",
     "fuzzy": "Review the fuzzy entries and clear their flag, or name other files in data.{part}.",
     "duplicate": "Set data.duplicates=keep, or name other files in data.{part}.",
-    "source also in validation or test": (
+    _LEAK: (
         "Name files in data.validation and data.test that hold other texts, or set "
         "data.split.by=random to keep them in training."
     ),
     "not in the subset": "Choose a larger subset, or leave the subset out.",
 }
 
-Row = TypeVar("Row")
-
 
 @dataclass(frozen=True)
-class Prepared:
-    """Examples of each part, and what became of the others.
+class Prepared(Parts[Example]):
+    """Examples of each part, and what became of the others; see `Parts`.
+
+    Those mixed in come last in `train`; `counts` has their number in `split`, as `mix`.
 
     Attributes:
-        train: What is learned from; last come those mixed in.
-        validation: What choices are made on; may be empty.
-        test: What final scores are computed on; may be empty.
-        counts: `read` by file, `skipped` by reason, `split` by part and, where general text is
-            mixed in, `mix`: numbers of entries.
-        notes: Sentences that the user should read, such as leaks found.
         whole_texts: Whether a model sees texts as a whole, not line by line.
     """
 
-    train: Stored[Example]
-    validation: Stored[Example]
-    test: Stored[Example]
-    counts: dict[str, dict[str, int]]
-    notes: tuple[str, ...] = ()
     whole_texts: bool = False
 
     def training_pairs(self) -> Iterator[tuple[str, str, int]]:
@@ -120,10 +102,7 @@ def prepare(
         DataError: Nothing is left of a part, or there is too little to divide.
     """
     given = {"train": train, "validation": validation, "test": test}
-    sizes = {
-        "validation": validation_size if validation is None else 0,
-        "test": test_size if test is None else 0,
-    }
+    sizes = split_sizes(given, validation=validation_size, test=test_size)
     if train_size is not None and by != "random":
         raise DataError(
             f"data.split.train_size={train_size:g} was given with data.split.by={by}.",
@@ -158,7 +137,8 @@ def prepare(
         general = Stored.of(found, EXAMPLES, beside=parts["train"])
         _refuse_empty({"mix.sources": general}, left_out)
     reasons = sum(left_out.values(), Counter(skipped or {}))
-    prepared = _prepared(parts, read, reasons, notes, by, whole_texts)
+    notes += _notes(parts, by, whole_texts)
+    prepared = Prepared.of(parts, read, reasons, notes, whole_texts=whole_texts)
     prepared = replace(prepared, train=with_temperature(prepared.train, temperature))
     return prepared if general is None else _mixed(prepared, general, mix_share)
 
@@ -195,13 +175,6 @@ def _unpaired_notes(examples: Iterable[Example], what: str) -> list[str]:
         f"Nothing is learned from {unpaired:,} of the {what}: their two sides have different "
         "numbers of lines."
     ]
-
-
-def counted(units: Iterable[Unit], read: Counter[str]) -> Iterator[Unit]:
-    """The units, each counted by its file in `read`."""
-    for unit in units:
-        read[unit.address.file] += 1
-        yield unit
 
 
 def examples_of(
@@ -293,29 +266,6 @@ def _split_groups(
     return merged(parts, rows)
 
 
-def merged(parts: dict[str, Stored[Row]], rows: Rows) -> dict[str, Stored[Row]]:
-    """The parts, with those of `rows` cut out of training; parts nobody asked for are missing."""
-    cut = {part: parts["train"].select(getattr(rows, part)) for part in PARTS}
-    return parts | {part: cut[part] for part in PARTS if cut[part]}
-
-
-def subset_of(
-    part: str,
-    rows: Stored[Row],
-    subset: tuple[int, int] | None,
-    left_out: Counter[str],
-    notes: list[str],
-) -> Stored[Row]:
-    """The rows of a part that a subset, its number and seed, keeps; the others are counted."""
-    if subset is None or not rows:
-        return rows
-    n, seed = subset
-    if n > len(rows):
-        notes.append(f"{part} has {len(rows):,} examples, fewer than its subset's n={n:,}: all.")
-    left_out["not in the subset"] += max(0, len(rows) - n)
-    return rows.select(subset_rows(len(rows), n=n, seed=seed))
-
-
 def _without_leaks(
     parts: dict[str, Stored[Example]], left_out: Counter[str], notes: list[str]
 ) -> Stored[Example]:
@@ -323,15 +273,8 @@ def _without_leaks(
     held_out = source_hashes(*(parts[part] for part in PARTS[1:] if part in parts))
     if not len(held_out):
         return parts["train"]
-    kept = parts["train"].select(~are_in(parts["train"], held_out))
-    dropped = len(parts["train"]) - len(kept)
-    if dropped:
-        left_out["source also in validation or test"] += dropped
-        notes.append(
-            "Left out of training because validation or test has the same source text: "
-            f"{dropped:,}. data.split.by=random would keep them."
-        )
-    return kept
+    leaks = are_in(parts["train"], held_out)
+    return without_leaks(parts["train"], leaks, left_out, notes, _LEAK, "source text")
 
 
 def _refuse_empty(parts: dict[str, Stored[Example]], left_out: dict[str, Counter[str]]) -> None:
@@ -371,38 +314,15 @@ def skipped_sentence(reasons: Counter[str]) -> str:
     return f"{what} skipped ({listed})"
 
 
-def _prepared(
-    parts: dict[str, Stored[Example]],
-    read: Counter[str],
-    reasons: Counter[str],
-    notes: list[str],
-    by: str,
-    whole_texts: bool,
-) -> Prepared:
-    nothing = parts["train"][:0]
-    train, validation, test = (parts.get(part, nothing) for part in PARTS)
+def _notes(parts: dict[str, Stored[Example]], by: str, whole_texts: bool) -> list[str]:
+    """Lines on leaks, and on examples of which nothing is learned."""
+    notes: list[str] = []
     if by != "source":  # there, none is left
-        leaks = find_leaks(train, validation=validation, test=test)
+        held_out = {part: parts[part] for part in PARTS[1:] if part in parts}
+        leaks = find_leaks(parts["train"], **held_out)
         notes.extend(map(str, leaks))
         if leaks:
             notes.append("data.split.by=source keeps evaluated texts out of training.")
     if not whole_texts:
-        notes.extend(_unpaired_notes(train, "training examples"))
-    if validation and not test:
-        notes.append(
-            "There is no test split: scores are on validation, which choices were made on."
-        )
-    if not validation and not test:
-        notes.append("Nothing is held out: there will be no scores.")
-    return Prepared(
-        train=train,
-        validation=validation,
-        test=test,
-        counts={
-            "read": dict(read),
-            "skipped": dict(reasons.most_common()),
-            "split": {part: len(parts.get(part, ())) for part in PARTS},
-        },
-        notes=tuple(notes),
-        whole_texts=whole_texts,
-    )
+        notes.extend(_unpaired_notes(parts["train"], "training examples"))
+    return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 State = Literal["translated", "untranslated", "fuzzy", "obsolete"]
@@ -34,6 +34,10 @@ class Address:
     def __str__(self) -> str:
         """`file:line`, or `file: entry UNIT` where the format has no lines."""
         return f"{self.file}:{self.line}" if self.line else f"{self.file}: entry {self.unit}"
+
+
+# The fields of an example's address, as seen from the example.
+ADDRESS = tuple(f"address.{field.name}" for field in fields(Address))
 
 
 @dataclass(frozen=True, slots=True)

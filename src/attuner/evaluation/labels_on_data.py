@@ -12,17 +12,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled
+from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled, text_columns
 from attuner.data.labels import Label, LabelSet, names_in, numbered_labels, require_known
 from attuner.data.preparation import skipped_sentence
 from attuner.errors import DataError
 from attuner.evaluation.bootstrap import NUM_RESAMPLES
 from attuner.evaluation.classification import (
     LabelRow,
-    ScoreFunction,
     require_label_metrics,
     score_labels,
 )
+from attuner.evaluation.own_metrics import ScoreFunction
 from attuner.inference.classifier import Classified, load_labels
 from attuner.models.classifier_usage import read_label_usage
 from attuner.models.loading import resolve_model
@@ -108,6 +108,7 @@ def evaluate_labels(
         UsageError: There is no such metric for these labels.
         DataError: The data cannot be read, or hold no labelled text or unknown labels.
         ModelError: The model cannot be used.
+        UserError: A function raised an error, or gave no numbers.
     """
     classifier = load_labels(model, precision=precision)
     labels = classifier.labels
@@ -127,9 +128,7 @@ def evaluate_labels(
         options=options,
     )
     began = time.perf_counter()
-    predictions = classifier.classify(
-        [example.text for example in examples], second_texts(examples), progress=progress
-    )
+    predictions = classifier.classify(*text_columns(examples), progress=progress)
     seconds = time.perf_counter() - began
     found = score_labels(
         np.array([said.logits for said in predictions], np.float32),
@@ -204,12 +203,6 @@ def read_label_examples(
         "scored": {"examples": len(examples)},
     }
     return examples, counts
-
-
-def second_texts(examples: Sequence[LabelledExample]) -> list[str] | None:
-    """Of pairs of texts, the second ones; else None."""
-    is_pair = examples[0].text_pair is not None
-    return [example.text_pair or "" for example in examples] if is_pair else None
 
 
 def _known(

@@ -21,7 +21,7 @@ from attuner.training.events import Event, Listener, Noted, Progressed
 from attuner.training.folder import RunFolder
 
 if TYPE_CHECKING:
-    from attuner.recipe import Publish
+    from attuner.options.output import Publish
 
 _TELL_EVERY_SECONDS = 0.5
 

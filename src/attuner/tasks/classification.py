@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attuner.data.features import Ints, LabelledTexts, TokenColumn
-from attuner.data.labelled import LabelledExample
+from attuner.data.labelled import LabelledExample, text_columns
 from attuner.data.labels import Kind, LabelSet
 from attuner.models.dropout import FastDropout
 from attuner.models.encoder_packing import can_pack, encoder_packing, first_position
@@ -83,10 +83,8 @@ def encoded_chunks(
     """
     rest, start = iter(examples), 0
     while (chunk := list(islice(rest, _CHUNK))) or not start:
-        is_pair = bool(chunk) and chunk[0].text_pair is not None
         encoded = tokens.encode(
-            [example.text for example in chunk],
-            [example.text_pair or "" for example in chunk] if is_pair else None,
+            *text_columns(chunk),
             max_tokens=max_tokens + (too_long == "skip"),  # one more shows which are longer
         )
         fits = encoded.tokens.lengths <= max_tokens
@@ -174,7 +172,12 @@ class ClassificationTask:
             `token_type_ids` (1, N), and `packed`. Padded: `input_ids`, `attention_mask` and for
             pairs `token_type_ids` (B, S), and `position_ids` where rows are filled up on the
             left. And `targets`, (B,) or (B, C). With a shape, `real` (B,) says which rows are.
+            Rows are in the order of their lengths. Of no rows: a batch whose loss is 0, so that a
+            process that has none can go along with the others.
         """
+        if not len(rows):
+            batch = self.collate(features, np.zeros(1, np.int64), device, shape)
+            return {**batch, "real": torch.zeros(len(batch["targets"]), device=device)}
         lengths = features.tokens.lengths_at(rows)
         rows = rows[np.argsort(lengths, kind="stable")]
         targets = torch.from_numpy(features.targets[rows])
@@ -241,6 +244,10 @@ class ClassificationTask:
                 logits, targets, weight=weights, label_smoothing=label_smoothing, reduction=how
             )
         return loss if real is None else (loss * real).sum()
+
+    def mean_loss(self, logits: np.ndarray, targets: np.ndarray) -> float:
+        """The mean loss of texts, from logits (N, C) and targets (N,) or (N, C)."""
+        return float(self.loss_of(torch.from_numpy(logits), torch.tensor(targets))) / len(targets)
 
     def _packed(
         self, columns: Mapping[str, tuple[TokenColumn, int]], rows: Ints, device: torch.device

@@ -23,7 +23,7 @@ from attuner.training.self_check import SelfChecked, check_origin
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
     from attuner.training.label_check import CheckedLabels
-    from attuner.training.setup import Origin
+    from attuner.training.origin import Origin
 
 _FIRST = 3
 
@@ -131,7 +131,7 @@ def check_text(job: TextJob, *, row: int | None, find: str | None, model_output:
 
 
 def _checked(job: TextJob, row: int | None, find: str | None, model_output: bool) -> Checked:
-    from attuner.training.setup import load_model
+    from attuner.training.origin import load_model
 
     recipe, origin = job.recipe, job.origin
     prepared = replace(job.prepared, notes=(*job.prepared.notes, *job.lowered))
@@ -214,8 +214,9 @@ def _outputs(recipe: Recipe, origin: Origin, chosen: list[Numbered]) -> list[str
     if not chosen:
         return []
     from attuner.evaluation.evaluate import generate
+    from attuner.training.origin import load_model
     from attuner.training.scoring import build_translator
-    from attuner.training.setup import generation_options, load_model
+    from attuner.training.setup import generation_options
 
     options = generation_options(recipe)
     translator = build_translator(load_model(recipe, origin), origin.codec, options)

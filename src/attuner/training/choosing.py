@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attuner.data.labelled_preparation import PreparedLabels
-from attuner.data.preparation import PARTS, Prepared
+from attuner.data.parts import PARTS, Parts
 from attuner.errors import UsageError
 
 # Number through all parts, part, example.
@@ -15,7 +14,7 @@ Numbered = tuple[int, str, Any]
 _MOST_FOUND = 10
 
 
-def numbered(prepared: Prepared | PreparedLabels) -> Iterator[Numbered]:
+def numbered(prepared: Parts[Any]) -> Iterator[Numbered]:
     """All examples with their number, counted from 1, and part."""
     row = 0
     for part in PARTS:
@@ -25,7 +24,7 @@ def numbered(prepared: Prepared | PreparedLabels) -> Iterator[Numbered]:
 
 
 def choose(
-    prepared: Prepared | PreparedLabels,
+    prepared: Parts[Any],
     row: int | None,
     find: str | None,
     holds: Callable[[Any, str], bool],
@@ -53,7 +52,7 @@ def choose(
     return chosen, num_found
 
 
-def _at(prepared: Prepared | PreparedLabels, row: int) -> Numbered:
+def _at(prepared: Parts[Any], row: int) -> Numbered:
     before = 0
     for part in PARTS:
         examples = getattr(prepared, part)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attuner.kernels import describe
-from attuner.training.events import Event, Noted, Progressed, Stepped
+from attuner.training.events import Listener, Noted, Progressed, Stepped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +62,7 @@ class Cost:
     notes: tuple[str, ...] = ()
 
 
-def measure_cost(recipe: Recipe, job: Job, model: nn.Module, emit: Callable[[Event], None]) -> Cost:
+def measure_cost(recipe: Recipe, job: Job, model: nn.Module, emit: Listener) -> Cost:
     """Score some examples and do a few updates as the run would do them.
 
     Args:
@@ -121,7 +120,7 @@ def _timed_steps(
     plan: BatchPlan,
     device: Device,
     num_steps: int,
-    emit: Callable[[Event], None],
+    emit: Listener,
 ) -> list[tuple[float, int]]:
     """Seconds and target tokens of a few updates; nothing is evaluated or saved."""
     from attuner.training import setup

@@ -12,7 +12,9 @@ from attuner.data.asked import recipe_options
 from attuner.data.preparation import Prepared, prepare
 from attuner.data.reading import find_files, read_units
 from attuner.data.units import Unit
-from attuner.recipe import Recipe, Source, Subset, TextToTextTask
+from attuner.options.data import Source, Subset
+from attuner.options.task import TextToTextTask
+from attuner.recipe import Recipe
 
 Progress = Callable[[int, int], None]
 Entry = TypeVar("Entry")

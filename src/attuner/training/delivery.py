@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,11 @@ from attuner.models.adapters import merge_for_good
 from attuner.models.loading import save_model
 from attuner.models.usage import write_usage
 from attuner.training.averaging import in_use, put_in
-from attuner.training.events import Evaluated, Event, Noted
+from attuner.training.events import Evaluated, Listener, Noted
 from attuner.training.loop import LoopState, is_better
+from attuner.training.origin import Origin, lasting_name
 from attuner.training.scorer import Scorer
-from attuner.training.setup import Origin, lasting_name, max_source_tokens
+from attuner.training.setup import max_source_tokens
 from attuner.training.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def choose_weights(
     scorer: Scorer,
     state: LoopState,
     epoch: float,
-    emit: Callable[[Event], None],
+    emit: Listener,
 ) -> None:
     """Put the weights that are delivered into the model, and say which they are.
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from attuner.data.features import TokenColumn
 from attuner.data.inspection import Lengths, lengths_of
-from attuner.data.labelled import LabelledExample
+from attuner.data.label_choice import count_labels
+from attuner.data.labelled import LabelledExample, text_columns
 from attuner.data.labelled_preparation import labels_in
 from attuner.data.labels import Label, names_in
-from attuner.data.preparation import PARTS
+from attuner.data.parts import PARTS
 from attuner.training.choosing import Numbered, choose, numbered
 from attuner.training.cost import Cost, measure_cost
 from attuner.training.jobs.labels import LabelJob
@@ -100,7 +101,10 @@ def check_labels(
     return CheckedLabels(
         counts=prepared.counts,
         notes=prepared.notes,
-        labels={part: _label_counts(job, part) for part in PARTS} if job.labels.names else {},
+        labels={
+            part: count_labels(labels_in(getattr(prepared, part)), job.labels.names)
+            for part in (PARTS if job.labels.names else ())
+        },
         lengths=() if only_shown else tuple(_lengths(job)),
         cost=None if only_shown else measure_cost(job.recipe, job, job.load_model(), job.emit),
         shown=shown,
@@ -111,14 +115,6 @@ def check_labels(
 def _holds(example: LabelledExample, wanted: str) -> bool:
     texts = (example.text, example.text_pair or "", *names_in(example.label))
     return any(wanted in text.casefold() for text in texts)
-
-
-def _label_counts(job: LabelJob, part: str) -> dict[str, int]:
-    counts = dict.fromkeys(job.labels.names, 0)
-    for label in labels_in(getattr(job.prepared, part)):
-        for name in names_in(label):
-            counts[name] += 1
-    return counts
 
 
 def _lengths(job: LabelJob) -> Iterator[Lengths]:
@@ -132,12 +128,7 @@ def _lengths(job: LabelJob) -> Iterator[Lengths]:
 
 
 def _encoded(job: LabelJob, examples: Sequence[LabelledExample]) -> TokenColumn:
-    is_pair = examples[0].text_pair is not None
-    return job.tokens.encode(
-        [example.text for example in examples],
-        [example.text_pair or "" for example in examples] if is_pair else None,
-        max_tokens=2**31,
-    ).tokens
+    return job.tokens.encode(*text_columns(examples), max_tokens=2**31).tokens
 
 
 def _shown(job: LabelJob, entry: Numbered, output: str | None) -> ShownLabel:
@@ -159,9 +150,4 @@ def _outputs(job: LabelJob, chosen: list[Numbered]) -> list[str | None]:
     examples = [example for _, _, example in chosen]
     engine = TransformersLabels(job.load_model(), job.labels.kind, pads_left=job.tokens.pads_left)
     classifier = Classifier(engine, job.tokens, job.labels, max_tokens=job.max_tokens)
-    is_pair = examples[0].text_pair is not None
-    said = classifier.classify(
-        [example.text for example in examples],
-        [example.text_pair or "" for example in examples] if is_pair else None,
-    )
-    return [found.in_words for found in said]
+    return [said.in_words for said in classifier.classify(*text_columns(examples))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.features import LabelledTexts
@@ -13,11 +13,12 @@ from attuner.data.labels import Label, LabelSet, decided, names_in, probabilitie
 from attuner.evaluation.bootstrap import NUM_RESAMPLES
 from attuner.evaluation.classification import LabelScores, best_threshold, score_labels
 from attuner.evaluation.confusion import plot_confusion
+from attuner.evaluation.own_metrics import OwnMetric
 from attuner.inference.classifier import predict_logits
 from attuner.models.classifiers import DEFAULT_THRESHOLD, set_threshold
-from attuner.training.events import Comparison, Event, Noted, Progressed, Relabelled
+from attuner.training.events import Comparison, Listener, Noted, Progressed, Relabelled
 from attuner.training.folder import RunFolder
-from attuner.training.scorer import Scored
+from attuner.training.scorer import Part, Scored
 
 if TYPE_CHECKING:
     from attuner.tasks.classification import ClassificationTask
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 _SHOWN = 8
 # What a classifier says of an example: its label or labels, and the probability of each.
 Said = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelPart:
-    """Validation or test examples, and their features."""
-
-    examples: Sequence[LabelledExample]
-    features: LabelledTexts
 
 
 class LabelJudge:
@@ -46,6 +39,7 @@ class LabelJudge:
         parts: What is scored, by name.
         folder: Where the table of labels and the confusions go.
         emit: Is told of progress and choices.
+        own: Metrics of the user's own.
     """
 
     def __init__(
@@ -53,9 +47,10 @@ class LabelJudge:
         trained: InTraining,
         task: ClassificationTask,
         labels: LabelSet,
-        parts: Mapping[str, LabelPart],
+        parts: Mapping[str, Part[LabelledExample, LabelledTexts]],
         folder: RunFolder,
-        emit: Callable[[Event], None],
+        emit: Listener,
+        own: Sequence[OwnMetric] = (),
     ) -> None:
         self._trained = trained
         self._task = task
@@ -63,25 +58,24 @@ class LabelJudge:
         self._parts = parts
         self._folder = folder
         self._emit = emit
+        self._own = own
         self._threshold = DEFAULT_THRESHOLD
         self._found: LabelScores | None = None
 
     def score(self, part: str, *, in_full: bool) -> Scored:
         """The mean loss of an example, and all metrics that apply."""
-        import torch
-
         logits = self._logits(part)
         targets = self._parts[part].features.targets
-        loss = self._task.loss_of(torch.from_numpy(logits), torch.tensor(targets))
         self._found = score_labels(
             logits,
             targets,
             self._labels,
             threshold=self._threshold,
+            functions=self._own,
             num_resamples=NUM_RESAMPLES if in_full else 0,
         )
         return Scored(
-            {"loss": float(loss) / len(targets), **self._found.scores},
+            {"loss": self._task.mean_loss(logits, targets), **self._found.scores},
             self._found.signatures,
             self._said(logits),
             self._found.intervals,

@@ -9,7 +9,8 @@ from dataclasses import replace
 from attuner.data.asked import recipe_options
 from attuner.data.labelled import LabelColumns, LabelledExample, read_labelled
 from attuner.data.labelled_preparation import PreparedLabels, prepare_labelled
-from attuner.recipe import Recipe, Source
+from attuner.options.data import Source
+from attuner.recipe import Recipe
 from attuner.training.data import Progress, n_and_seed, sources_by_place, watched
 
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from attuner.data.batching import BatchPlan, Update
 from attuner.errors import RunError
+from attuner.evaluation.known_metrics import higher_is_better
 from attuner.training.events import BadLoss, Evaluated, Event, Finished, Saved, Split, Stepped
 from attuner.training.gradient import Gradient, OutOfMemoryError, leave_gradient
-from attuner.training.optimizer import learning_rate_at
+from attuner.training.optimizer import learning_rate_at, set_learning_rate
 from attuner.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from attuner.tasks.task import Batch
     from attuner.training.averaging import Ema
 
-# Scores of which less is better.
-FALLING = frozenset({"loss", "ter", "mae"})
 # A loss has exploded beyond so many nats a target token (guessing among a million words takes 14)
 # and so many times the lowest so far: random weights of T5 begin above 150.
 EXPLODED, EXPLODED_TIMES = 100.0, 10.0
@@ -54,9 +53,14 @@ class LoopState:
         without_gain: Evaluations since the best.
         seconds: Time in the loop so far.
         train_seconds: Time in updates alone.
+        seconds_before: Time before the loop, of each start that the state has come from: reading,
+            encoding, first scores. The loop leaves it as it is.
         num_skipped: Updates not made, as their loss was bad.
         num_splits: Micro-batches cut in two, as memory ran out.
         lowest: Lowest loss of an update so far, in nats a target token, or None.
+
+    >>> LoopState(step=3, plan={"epoch": 0, "position": 3}).to_json()["plan"]
+    {'epoch': 0, 'position': 3}
     """
 
     step: int = 0
@@ -69,6 +73,7 @@ class LoopState:
     without_gain: int = 0
     seconds: float = 0.0
     train_seconds: float = 0.0
+    seconds_before: float = 0.0
     num_skipped: int = 0
     num_splits: int = 0
     lowest: float | None = None
@@ -322,8 +327,7 @@ def _set_learning_rate(optimizer: AcceleratedOptimizer, step: int, settings: Set
         warmup_steps=settings.warmup_steps,
         schedule=settings.schedule,
     )
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("rate_factor", 1.0)
+    set_learning_rate(optimizer, rate)
     return rate
 
 
@@ -368,4 +372,4 @@ def is_better(value: float, best: float | None, metric: str, min_delta: float = 
     """Whether `value` is better than `best` by more than `min_delta`; NaN never is."""
     if best is None:
         return value == value
-    return best - value > min_delta if metric in FALLING else value - best > min_delta
+    return (value - best if higher_is_better(metric) else best - value) > min_delta

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attuner.data.line_pairs import num_unpaired, pairs_by_languages
+from attuner.data.line_pairs import num_unpaired
 from attuner.data.preparation import Prepared
 from attuner.errors import DataError
 from attuner.models.fingerprint import codec_fingerprint
-from attuner.training.events import Event, Progressed
-from attuner.training.scoring import Part
+from attuner.training.events import Listener, Progressed
+from attuner.training.scorer import Part
 
 if TYPE_CHECKING:
-    from attuner.data.features import Features, Ints, SequencePairs
-    from attuner.data.labelled import LabelledExample
+    from attuner.data.features import SequencePairs
     from attuner.data.stored import Stored
     from attuner.data.units import Example
     from attuner.recipe import Recipe
     from attuner.tasks.translation import Encoded
-    from attuner.training.setup import Origin
-
-Emit = Callable[[Event], None]
+    from attuner.training.origin import Origin
 
 
 def encode_parts(
-    recipe: Recipe, prepared: Prepared, origin: Origin, emit: Emit
-) -> tuple[SequencePairs, dict[str, Part], dict[str, dict[str, int]]]:
+    recipe: Recipe, prepared: Prepared, origin: Origin, emit: Listener
+) -> tuple[SequencePairs, dict[str, Part[Example, SequencePairs]], dict[str, dict[str, int]]]:
     """Token ids of training, validation and test, and what became of lines that are too long.
 
     What is evaluated is always cut, never skipped, so that loss and scores are of the same rows.
@@ -60,8 +57,10 @@ def encode_parts(
     return train, parts, counts
 
 
-def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit: Emit) -> Encoded:
-    from attuner.tasks.translation import Encoded, encoded_chunks
+def _encode(
+    recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit: Listener
+) -> Encoded:
+    from attuner.tasks.translation import Encoded, encoded_chunks, told_pairs
     from attuner.training.encoded_cache import cached, encoded_key, on_disk
 
     what = "training" if part == "train" else part
@@ -77,8 +76,7 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit:
         emit(Progressed(f"tokenising {what}", done, total))
 
     chunks = []
-    for languages, pairs in pairs_by_languages(examples, prepared.whole_texts).items():
-        codec = origin.codec.between(*languages) if any(languages) else origin.codec
+    for codec, pairs in told_pairs(examples, origin.codec, whole_texts=prepared.whole_texts):
         make = partial(encoded_chunks, pairs, codec, **options, progress=progress)
         if recipe.data.cache:
             key = encoded_key(
@@ -119,13 +117,6 @@ def _no_pairs(
         else "Expected examples whose two sides have as many lines.",
         remedy,
     )
-
-
-def addresses(
-    examples: Sequence[Example] | Sequence[LabelledExample], features: Features, rows: Ints
-) -> list[str]:
-    """Where the examples behind rows of features come from, each once: `a.po:42`."""
-    return list(dict.fromkeys(str(examples[index].address) for index in features.example[rows]))
 
 
 def notes(

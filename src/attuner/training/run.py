@@ -11,14 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError, StoppedError, UserError
+from attuner.evaluation.own_functions import fingerprints
 from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
-from attuner.training.changes import Change, find_changes
+from attuner.training.changes import Change, find_changes, function_changes, require_allowed
 from attuner.training.delivery import choose_weights, merge_as_delivered
 from attuner.training.disk import require_space
 from attuner.training.events import (
     BadLoss,
+    Begun,
     DataPrepared,
     Delivered,
     Evaluated,
@@ -29,6 +31,7 @@ from attuner.training.events import (
     Planned,
     Split,
     Stepped,
+    tell,
 )
 from attuner.training.folder import (
     RunFolder,
@@ -46,6 +49,7 @@ from attuner.training.manifest import (
     device_name,
     features_fingerprint,
     machine_changes,
+    read_manifest,
     require_same_data,
     require_same_features,
     require_same_model,
@@ -102,6 +106,7 @@ def _train(recipe: Recipe, processes: Processes, listeners: Sequence[Listener]) 
             tracked(recipe, folder, listeners, processes) as told,
         ):
             processes.once(lambda: write_text(folder.recipe, dump_recipe(recipe)))
+            tell(told, Begun(folder.path, recipe))
             if recipe.training.seeds > 1:
                 return _train_seeds(recipe, folder, processes, told)
             return _Running(recipe, folder, processes, told, requests).run(resumes=False)
@@ -159,6 +164,7 @@ def _resume(
         running(folder, processes) as requests,
         tracked(wanted, folder, listeners, processes) as told,
     ):
+        tell(told, Begun(folder.path, wanted))
         if wanted.training.seeds > 1:
             processes.once(lambda: _require_same_seeds(folder, wanted))
             return _train_seeds(wanted, folder, processes, told)
@@ -226,6 +232,9 @@ def _require_same_seeds(folder: RunFolder, recipe: Recipe) -> None:
     for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
         own = RunFolder(manifest.parent)
         require_same_data(own, lambda: data_files(recipe), hub_data(recipe))
+        known = read_manifest(own).get("functions", [])
+        changed = function_changes(known, fingerprints(recipe.evaluation.functions))
+        require_allowed(changed, inexact=False)
 
 
 # What belongs into `metrics.jsonl`.
@@ -317,7 +326,8 @@ class _Running:
         once(lambda: self._keep_manifest(self._manifest(features), resumes))
         with self.hooks:
             self.scorer.before()
-            state = self._loop(resumes)
+            state = self._loop(resumes, began)
+            ended = time.perf_counter()
             epoch = self.plan.num_epochs(state.step)
             choose_weights(
                 self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
@@ -325,7 +335,8 @@ class _Running:
             with self.hooks.taken_out():
                 merge_as_delivered(self.recipe, self.raw_model)
             self.scorer.after(state.step, epoch)
-        return once(lambda: self._deliver(time.perf_counter() - began))
+        before = state.seconds_before + state.seconds
+        return once(lambda: self._deliver(before + time.perf_counter() - ended))
 
     def _learn_vocabulary(self, folder: Path) -> None:
         """Learned once, where the recipe wants that, it is that of all processes."""
@@ -422,6 +433,7 @@ class _Running:
         return build_manifest(
             data_files=data_files(self.recipe),
             hub_data=hub_data(self.recipe),
+            functions=fingerprints(self.recipe.evaluation.functions),
             model=self.job.model_name,
             model_folder=self.job.model_folder,
             seeds={"training": self.recipe.training.seed, "split": self.recipe.data.split.seed},
@@ -441,12 +453,13 @@ class _Running:
         checkpoint = (4 if self.ema else 3) * trained
         return checkpoint * (self.recipe.training.keep_checkpoints + 2) + 2 * model
 
-    def _loop(self, resumes: bool) -> LoopState:
+    def _loop(self, resumes: bool, began: float) -> LoopState:
         options = self.recipe.training
         state = LoopState()
         if resumes:
             state = self.store.load_last()
             self.processes.once(lambda: self._go_on_after(state.step))
+        state.seconds_before += time.perf_counter() - began
         num_steps = options.max_steps or self.plan.num_updates(options.epochs)
         for note in setup.warmup_note(self.recipe, num_steps):
             self.emit(Noted(note))

@@ -20,6 +20,7 @@ from attuner.inference.sharing import ALONE, Sharing, shared
 
 if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
+    from attuner.evaluation.own_metrics import ScoreFunction
     from attuner.inference.translator import Translator
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
@@ -31,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to generate, see `recipe.Generation`, and what to score it by.
+    """How to generate, see `options.output.Generation`, and what to score it by.
 
     Attributes:
         whole_texts: Whether a text is taken as a whole, not line by line.
@@ -46,14 +47,6 @@ class GenerationOptions:
     whole_texts: bool = False
     max_source_tokens: int = 0
     metrics: tuple[str, ...] = ("bleu", "chrf")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Validation or test examples, and their features for the token loss."""
-
-    examples: Sequence[Example]
-    features: SequencePairs
 
 
 def token_loss(
@@ -136,6 +129,8 @@ def generated_scores(
     examples: Sequence[Example],
     options: GenerationOptions,
     *,
+    functions: Sequence[ScoreFunction] = (),
+    num_resamples: int = 0,
     progress: Progress | None = None,
     sharing: Sharing = ALONE,
 ) -> Evaluation:
@@ -146,6 +141,8 @@ def generated_scores(
         codec: Its tokens.
         examples: Whole entries.
         options: How to generate.
+        functions: Metrics of the user's own.
+        num_resamples: Of the bootstrap behind their intervals.
         progress: Called with examples done and in all.
         sharing: Processes that share the generating.
     """
@@ -157,6 +154,8 @@ def generated_scores(
             build_translator(model, codec, options),
             examples,
             metrics=options.metrics,
+            functions=functions,
+            num_resamples=num_resamples,
             num_beams=options.num_beams,
             max_new_tokens=options.max_new_tokens,
             progress=progress,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from attuner.inference.transformers_engine import TransformersEngine
     from attuner.models.codec import TextCodec
     from attuner.recipe import Recipe
-    from attuner.training.setup import Origin
+    from attuner.training.origin import Origin
 
 Pair = tuple[str, str]  # source line, target line
 

@@ -1,27 +1,19 @@
-"""From a recipe to the things that the loop works on: model, tokens, features, device."""
+"""From a recipe to the things that the loop works on: weights, device, order of updates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attuner.errors import ModelError
-from attuner.inference.settings import read_settings
-from attuner.models.adapter_folder import base_folder, is_adapter
-from attuner.models.codec import TextCodec
-from attuner.models.exports import refuse_export
-from attuner.models.loading import load_seq2seq, new_seq2seq, resolve_model
 from attuner.models.precision import resolve_precision
-from attuner.models.usage import load_codec_between, set_languages
-from attuner.training.events import Event, Noted, fetching
+from attuner.training.events import Listener, Noted
 from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
+from attuner.training.plans import DEFAULT_BATCH_TOKENS, plan_updates
 from attuner.training.processes import ALONE, Processes
 from attuner.training.scoring import GenerationOptions
-from attuner.training.targets import require_told_apart
 
 if TYPE_CHECKING:
     import torch
@@ -34,158 +26,8 @@ if TYPE_CHECKING:
     from attuner.recipe import Recipe
     from attuner.tasks.task import Batch, FixedShape, Task
 
-# Target tokens of an update where the recipe does not say.
-DEFAULT_BATCH_TOKENS = 2048
 # Source tokens that engines allow where they are not told.
 ENGINE_SOURCE_TOKENS = 512
-# Where batches are padded: the most positions of one micro-batch, for memory's sake.
-MAX_PADDED_TOKENS = 2048
-
-Emit = Callable[[Event], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a run starts from.
-
-    Attributes:
-        codec: The tokens, the task's prefix before source texts included.
-        tokenizer_folder: Where the tokenizer's files lie.
-        model_folder: Where the weights lie; None for random ones.
-        name: The model as the recipe names it.
-        config: With random weights: the configuration that they fill.
-        max_positions: Longest text that the model has positions for, in tokens; None where its
-            positions are relative.
-    """
-
-    codec: TextCodec
-    tokenizer_folder: Path
-    model_folder: Path | None
-    name: str
-    config: Mapping[str, Any] | None = None
-    max_positions: int | None = None
-
-
-def find_origin(recipe: Recipe, emit: Emit = lambda event: None) -> Origin | None:
-    """Find the recipe's checkpoint and load its tokens, before any data are read.
-
-    The weights are not touched. None where the vocabulary is learned from the data: see
-    `training.vocabulary`.
-
-    Args:
-        recipe: The recipe.
-        emit: Is told how much of a Hub id is fetched.
-
-    Raises:
-        ModelError: See `models.loading` and `models.codec`.
-    """
-    options = recipe.model
-    if options.checkpoint is not None:
-        folder = resolve_model(
-            options.checkpoint,
-            revision=options.revision,
-            progress=lambda done, total: emit(fetching(done, total)),
-        )
-        refuse_export(folder)
-        if options.adapter is not None and options.adapter.save == "separate":
-            _require_whole(folder)
-        whole = base_folder(folder) or folder
-        return Origin(
-            _codec(recipe, whole, folder),
-            whole,
-            folder,
-            options.checkpoint,
-            max_positions=read_settings(whole).max_position_embeddings,
-        )
-    if options.tokenizer is None:
-        return None
-    assert options.config is not None
-    folder = Path(options.tokenizer)  # a tokenizer need not have a model beside it
-    if not folder.is_dir():
-        folder = resolve_model(options.tokenizer)
-    return origin_from_scratch(recipe, options.config, folder)
-
-
-def _require_whole(folder: Path) -> None:
-    """Refuse an adapter as the base of another one."""
-    if is_adapter(folder):
-        raise ModelError(
-            f"{folder} is itself an adapter: another one on top of it cannot be kept apart.",
-            "An adapter that is delivered alone is found with a whole model as its base.",
-            "Set model.adapter.save=merged, or start from the model that it is for.",
-        )
-
-
-def lasting_name(origin: Origin) -> str:
-    """The name of a model as it is found from any folder: a path in full, other names as given."""
-    assert origin.model_folder is not None
-    return str(origin.model_folder.resolve()) if Path(origin.name).is_dir() else origin.name
-
-
-def origin_from_scratch(
-    recipe: Recipe, config: Mapping[str, Any], tokenizer_folder: Path
-) -> Origin:
-    """The origin of random weights.
-
-    Raises:
-        ModelError: The folder holds no tokenizer, or one that knows no such languages.
-    """
-    name = f"{config.get('model_type')} from scratch"
-    codec, positions = _codec(recipe, tokenizer_folder), config.get("max_position_embeddings")
-    return Origin(codec, tokenizer_folder, None, name, config, positions)
-
-
-def within_positions(recipe: Recipe, origin: Origin) -> tuple[Recipe, list[str]]:
-    """The recipe with no text longer than the model has positions for; lines that say so."""
-    limit = origin.max_positions
-    wanted = {
-        "data.max_source_tokens": recipe.data.max_source_tokens,
-        "data.max_target_tokens": recipe.data.max_target_tokens,
-        "generation.max_new_tokens": recipe.generation.max_new_tokens,
-    }
-    lowered = [f"{name}={value}" for name, value in wanted.items() if limit and value > limit]
-    if limit is None or not lowered:
-        return recipe, []
-    data = {
-        side: min(getattr(recipe.data, side), limit)
-        for side in ("max_source_tokens", "max_target_tokens")
-    }
-    generation = {"max_new_tokens": min(recipe.generation.max_new_tokens, limit)}
-    within = recipe.model_copy(
-        update={
-            "data": recipe.data.model_copy(update=data),
-            "generation": recipe.generation.model_copy(update=generation),
-        }
-    )
-    what = "this is" if len(lowered) == 1 else "these are"
-    return within, [
-        f"The model has positions for {limit:,} tokens: {', '.join(lowered)}; {what} taken as "
-        f"{limit}."
-    ]
-
-
-def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
-    """The folder's tokens, set to the task's languages (the first target's) and prefix."""
-    task = recipe.text_task
-    codec = load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
-    require_told_apart(recipe, codec)
-    return codec
-
-
-def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
-    """The checkpoint's weights in fp32, or random ones; the task's languages are set.
-
-    Raises:
-        ModelError: See `models.loading`.
-    """
-    options = recipe.model
-    if origin.model_folder is not None:
-        model = load_seq2seq(origin.model_folder, dropout=options.dropout)
-    else:
-        assert origin.config is not None
-        model = new_seq2seq(origin.config, seed=recipe.training.seed, dropout=options.dropout)
-    set_languages(model, origin.codec)
-    return model
 
 
 def choose_trained(
@@ -244,7 +86,7 @@ class Device:
     computes_in: torch.dtype | None
 
 
-def build_device(recipe: Recipe, emit: Emit, *, model_type: str) -> Device:
+def build_device(recipe: Recipe, emit: Listener, *, model_type: str) -> Device:
     """Device and precision, chosen automatically where the recipe does not say.
 
     Args:
@@ -292,24 +134,15 @@ def build_plan(
     recipe: Recipe, features: Features, *, is_packed: bool, processes: Processes = ALONE
 ) -> BatchPlan:
     """The order of updates that the recipe asks for; each process has its share of each."""
-    from attuner.data.batching import BatchPlan
-
     options = recipe.training
-    tokens = options.batch_tokens
-    if tokens is None and options.batch_examples is None:
-        tokens = DEFAULT_BATCH_TOKENS
-    return BatchPlan(
-        features.target_lengths,
-        features.source_lengths,
-        budget=features.sizes,
-        weights=None if (features.weight == 1).all() else features.weight,
-        batch_tokens=tokens,
+    return plan_updates(
+        features,
+        is_cut=not is_packed and not options.fixed_shapes,
+        batch_tokens=options.batch_tokens,
         batch_examples=options.batch_examples,
         accumulation=options.accumulation,
-        max_padded_tokens=None if is_packed or options.fixed_shapes else MAX_PADDED_TOKENS,
         seed=options.seed,
-        rank=processes.rank,
-        num_processes=processes.count,
+        processes=processes,
     )
 
 
@@ -397,7 +230,11 @@ def max_source_tokens(recipe: Recipe) -> int:
 
     0 where what engines allow is enough.
     """
-    longest = recipe.data.max_source_tokens
+    return told_to_engines(recipe.data.max_source_tokens)
+
+
+def told_to_engines(longest: int) -> int:
+    """The longest source, in tokens, as engines are told it: 0 where they allow as many."""
     return longest if longest > ENGINE_SOURCE_TOKENS else 0
 
 
@@ -419,6 +256,13 @@ def set_seeds(seed: int, processes: Processes = ALONE) -> None:
     """Seed torch (dropout) and Python, each process otherwise.
 
     The batch plan has its seed of its own.
+
+    >>> import torch
+    >>> set_seeds(42)
+    >>> first = torch.rand(3)
+    >>> set_seeds(42)
+    >>> torch.equal(torch.rand(3), first)
+    True
     """
     import random
 

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.splitting import normalised
-from attuner.training.events import Compared, Comparison, Event, Progressed
+from attuner.evaluation.own_metrics import NUM_RESAMPLES, OwnMetric
+from attuner.training.events import Compared, Comparison, Listener, Progressed
 from attuner.training.hooks import TaskHooks
 from attuner.training.processes import Processes
-from attuner.training.scorer import Scored
+from attuner.training.scorer import Part, Scored
 from attuner.training.scoring import (
     GenerationOptions,
-    Part,
     generated_scores,
     token_loss,
     with_loss,
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from attuner.data.features import SequencePairs
+    from attuner.data.units import Example
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
 
@@ -40,6 +42,7 @@ class TextJudge:
         codec: The tokens.
         parts: What is scored, by name.
         options: How to generate.
+        own: Metrics of the user's own.
         device: Where the model is.
         computing: Makes the block that a forward of the token loss runs in.
         batch_examples: Rows in one forward of the token loss.
@@ -54,14 +57,15 @@ class TextJudge:
         task: Task,
         hooks: TaskHooks,
         codec: TextCodec,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, Part[Example, SequencePairs]],
         options: GenerationOptions,
+        own: Sequence[OwnMetric] = (),
         *,
         device: torch.device,
         computing: Callable[[], AbstractContextManager[None]],
         batch_examples: int,
         processes: Processes,
-        emit: Callable[[Event], None],
+        emit: Listener,
     ) -> None:
         self._model = model
         self._raw_model = raw_model
@@ -70,6 +74,7 @@ class TextJudge:
         self._codec = codec
         self._parts = parts
         self._options = options
+        self._own = own
         self._device = device
         self._computing = computing
         self._batch_examples = batch_examples
@@ -77,7 +82,7 @@ class TextJudge:
         self._emit = emit
 
     def score(self, part: str, *, in_full: bool) -> Scored:
-        """Token loss and the metrics of what the model generates; there are no intervals."""
+        """Token loss and the metrics of what the model generates; own ones have intervals."""
         loss = token_loss(
             self._model,
             self._task,
@@ -93,11 +98,13 @@ class TextJudge:
                 self._codec,
                 self._parts[part].examples,
                 self._options,
+                functions=self._own,
+                num_resamples=NUM_RESAMPLES if in_full else 0,
                 progress=lambda done, total: self._emit(Progressed(f"scoring {part}", done, total)),
                 sharing=self._processes,
             )
         signatures = {**found.signatures, "engine": found.engine}
-        return Scored(with_loss(found.scores, loss), signatures, found.predictions)
+        return Scored(with_loss(found.scores, loss), signatures, found.predictions, found.intervals)
 
     def settle(self) -> None:
         """Nothing is delivered beside the weights."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ from attuner.data.line_pairs import training_pairs
 from attuner.data.preparation import Prepared
 from attuner.errors import RunError
 from attuner.models.vocabulary import learn_vocabulary, with_token_ids
-from attuner.training.events import Event, Noted, Progressed
-from attuner.training.setup import Origin, origin_from_scratch
+from attuner.training.events import Listener, Noted, Progressed
+from attuner.training.origin import Origin, origin_from_scratch
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -25,10 +24,8 @@ MOST_EXAMPLES = 250_000
 # Positions of a Marian model whose configuration does not say.
 _POSITIONS = 1024
 
-Emit = Callable[[Event], None]
 
-
-def learn(recipe: Recipe, prepared: Prepared, folder: Path, emit: Emit) -> None:
+def learn(recipe: Recipe, prepared: Prepared, folder: Path, emit: Listener) -> None:
     """Learn the vocabulary from both sides of the training examples, and write its files.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attuner.training.events import DataPrepared, Event
+from attuner.training.events import DataPrepared, Listener
 from attuner.training.folder import RunFolder
 from attuner.training.hooks import TaskHooks
 from attuner.training.processes import Processes
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from attuner.data.features import Features, Ints
     from attuner.recipe import Recipe
     from attuner.tasks.task import Task
-
-Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Job(Protocol):
 
     unit: str
 
-    def __init__(self, recipe: Recipe, emit: Emit) -> None: ...
+    def __init__(self, recipe: Recipe, emit: Listener) -> None: ...
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """Find the checkpoint and its tokens, before any data are read.

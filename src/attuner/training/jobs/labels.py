@@ -9,33 +9,38 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.data.features import LabelledTexts
 from attuner.data.label_choice import with_labels
+from attuner.data.labelled import LabelledExample
 from attuner.data.labels import LabelSet, class_weights
 from attuner.data.stored import spread
 from attuner.errors import DataError, UsageError
+from attuner.evaluation.own_metrics import OwnMetric, own_scores
 from attuner.models.classifier_tokens import ClassifierTokens
 from attuner.models.classifier_usage import LabelUsage, write_label_usage
 from attuner.models.classifiers import (
     is_on_top,
     labels_of,
     load_classifier,
+    longest_text,
     save_classifier,
     set_pad_token,
 )
-from attuner.models.encoder_packing import longest_input
 from attuner.models.exports import refuse_export
 from attuner.models.loading import resolve_model
 from attuner.training import parts, setup
-from attuner.training.events import DataPrepared, Noted, Progressed, fetching
+from attuner.training.events import DataPrepared, Listener, Noted, Progressed, fetching
 from attuner.training.folder import RunFolder, write_text
-from attuner.training.jobs.job import Emit, InTraining
-from attuner.training.label_judge import LabelJudge, LabelPart
+from attuner.training.jobs.encoded import EncodedJob
+from attuner.training.jobs.job import InTraining
+from attuner.training.label_judge import LabelJudge
 from attuner.training.labelled_data import prepare_labels
+from attuner.training.own import find_and_try
+from attuner.training.scorer import Part
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from attuner.data.features import Ints, LabelledTexts
     from attuner.data.labelled_preparation import PreparedLabels
     from attuner.recipe import Recipe
     from attuner.tasks.classification import ClassificationTask
@@ -47,13 +52,12 @@ _SCORED = 256
 _LABELS = "labels.json"
 
 
-class LabelJob:
+class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
     """The part of a run that is of classification; a `Job`, see there.
 
     Attributes:
         tokens: The checkpoint's tokenizer, when it is found.
-        prepared: The data, when they are read.
-        labels: The labels, likewise.
+        labels: The labels, when the data are read.
         max_tokens: Longest text, or pair of texts, that the model is given.
     """
 
@@ -63,18 +67,13 @@ class LabelJob:
     labels: LabelSet
     max_tokens: int
 
-    def __init__(self, recipe: Recipe, emit: Emit) -> None:
-        self.recipe = recipe
-        self.emit = emit
+    def __init__(self, recipe: Recipe, emit: Listener) -> None:
+        super().__init__(recipe, emit)
         self._folder: Path | None = None
-        self._features: LabelledTexts | None = None
-        self._parts: dict[str, LabelPart] = {}
-        self._text_counts: dict[str, dict[str, int]] = {}
+        self._own: list[OwnMetric] = []
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """Of the data the names of the labels are learned, beside weights."""
-        from transformers import AutoConfig
-
         if vocabulary_folder is not None and (vocabulary_folder / _LABELS).is_file():
             kind, names = json.loads((vocabulary_folder / _LABELS).read_text(encoding="utf-8"))
             self.labels = LabelSet(kind, tuple(names))
@@ -88,10 +87,8 @@ class LabelJob:
         )
         refuse_export(self._folder)
         self.tokens = ClassifierTokens(self._folder)
-        config = AutoConfig.from_pretrained(self._folder, trust_remote_code=False)
         wanted = self.recipe.data.max_source_tokens
-        limits = [limit for limit in (self.tokens.longest, longest_input(config)) if limit]
-        self.max_tokens = min([wanted, *limits])
+        self.max_tokens = longest_text(self._folder, self.tokens, wanted)
         if self.max_tokens < wanted:
             self.emit(
                 Noted(
@@ -117,6 +114,7 @@ class LabelJob:
         Raises:
             DataError: There is too little, there is one label only, or a held-out one is unknown.
             UsageError: The best metric is F1 of two labels, and there are others.
+            UserError: A metric of the user's own cannot be used.
         """
         task = self.recipe.label_task
         prepared = prepare_labels(
@@ -136,7 +134,14 @@ class LabelJob:
                 "f1 is that of the second of two labels.",
                 "Set training.best_metric=macro_f1, or accuracy.",
             )
+        self._own = find_and_try(self.recipe, self._score_the_truth)
         return DataPrepared(self.prepared.counts, self.prepared.notes)
+
+    def _score_the_truth(self, own: Sequence[OwnMetric]) -> Mapping[str, float]:
+        """What own metrics say of labels that are all right."""
+        examples = self.prepared.validation or self.prepared.test
+        targets = self.labels.encode([example.label for example in examples])
+        return own_scores(own, targets, targets, num_resamples=0).scores if examples else {}
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Checkpoints have theirs; the labels are kept, for whoever has the data no more."""
@@ -152,12 +157,12 @@ class LabelJob:
         """
         self._features = self._encode("train")
         self._parts = {
-            part: LabelPart(getattr(self.prepared, part), self._encode(part))
+            part: Part(getattr(self.prepared, part), self._encode(part))
             for part in ("validation", "test")
             if getattr(self.prepared, part)
         }
         done = {"cut": "Texts cut", "too long": "Texts left out as too long"}
-        for what, found in self._text_counts.items():
+        for what, found in self._too_long.items():
             listed = ", ".join(f"{part} {n:,}" for part, n in found.items())
             self.emit(Noted(f"{done[what]} (at {self.max_tokens} tokens): {listed}."))
         ignored = parts.ignored_choices(self.recipe, "validation" in self._parts)
@@ -177,7 +182,7 @@ class LabelJob:
         encoded = EncodedLabels(*on_disk(pieces))
         for what, reason in (("cut", "text cut"), ("too long", "too long")):
             if reason in encoded.counts:
-                self._text_counts.setdefault(what, {})[part] = encoded.counts[reason]
+                self._too_long.setdefault(what, {})[part] = encoded.counts[reason]
         if not len(encoded.features):
             raise DataError(
                 f"No text is left for training of {len(examples):,}: all are too long.",
@@ -186,30 +191,6 @@ class LabelJob:
                 "counted.",
             )
         return encoded.features
-
-    @property
-    def features(self) -> LabelledTexts:
-        """What is learned from."""
-        assert self._features is not None
-        return self._features
-
-    def all_features(self) -> Mapping[str, LabelledTexts]:
-        """What is learned from, and what is scored."""
-        return {"train": self.features, **{n: part.features for n, part in self._parts.items()}}
-
-    def addresses(self, rows: Ints) -> list[str]:
-        """Where the examples behind rows of features come from."""
-        return parts.addresses(self.prepared.train, self.features, rows)
-
-    @property
-    def parts(self) -> Sequence[str]:
-        """The parts that are scored."""
-        return list(self._parts)
-
-    @property
-    def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Numbers of examples, and of texts that are too long."""
-        return {**self.prepared.counts, **self._text_counts}
 
     def load_model(self) -> nn.Module:
         """The checkpoint in fp32 with a head for the labels; says which weights are new."""
@@ -251,7 +232,7 @@ class LabelJob:
     def build_judge(self, trained: InTraining, folder: RunFolder) -> LabelJudge:
         """Loss, and metrics with intervals."""
         task: Any = trained.task
-        return LabelJudge(trained, task, self.labels, self._parts, folder, self.emit)
+        return LabelJudge(trained, task, self.labels, self._parts, folder, self.emit, self._own)
 
     def predictions_file(self, folder: RunFolder) -> Path:
         """The run's labels."""

@@ -7,55 +7,55 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attuner.data.features import SequencePairs
 from attuner.data.stored import spread
-from attuner.evaluation.evaluate import generate, require_metrics
+from attuner.data.units import Example
+from attuner.evaluation.evaluate import generate, require_metrics, score_texts_by
+from attuner.evaluation.own_metrics import OwnMetric
 from attuner.training import parts, setup, vocabulary
 from attuner.training.data import prepare_data
 from attuner.training.delivery import write_text_model
-from attuner.training.events import DataPrepared, Noted, Progressed
+from attuner.training.events import DataPrepared, Listener, Noted, Progressed
 from attuner.training.folder import RunFolder, new_folder
-from attuner.training.jobs.job import Emit, InTraining
+from attuner.training.jobs.encoded import EncodedJob
+from attuner.training.jobs.job import InTraining
+from attuner.training.origin import Origin, find_origin, load_model, within_positions
+from attuner.training.own import find_and_try
 from attuner.training.text_judge import TextJudge
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from attuner.data.features import Ints, SequencePairs
     from attuner.data.preparation import Prepared
     from attuner.recipe import Recipe
     from attuner.tasks.task import Task
     from attuner.tasks.translation import TranslationTask
     from attuner.training.check import Checked
-    from attuner.training.scoring import Part
 
 _TRANSLATED = 128
 
 
-class TextJob:
+class TextJob(EncodedJob[Example, SequencePairs]):
     """The part of a run that is of text → text; a `Job`, see there.
 
     Attributes:
         origin: Model and tokens, when they are found or learned.
-        prepared: The data, when they are read.
         lowered: Which limits the recipe sets above what the model has positions for, in words.
     """
 
     unit = "target tokens"
-    origin: setup.Origin
+    origin: Origin
     prepared: Prepared
 
-    def __init__(self, recipe: Recipe, emit: Emit) -> None:
-        self.recipe = recipe
-        self.emit = emit
+    def __init__(self, recipe: Recipe, emit: Listener) -> None:
+        super().__init__(recipe, emit)
         self.lowered: list[str] = []
-        self._features: SequencePairs | None = None
-        self._parts: dict[str, Part] = {}
-        self._line_counts: dict[str, dict[str, int]] = {}
+        self._own: list[OwnMetric] = []
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """The metrics' libraries are looked for as well: hours are spent on what comes before."""
         require_metrics(self.recipe.text_task.metrics)
-        found = setup.find_origin(self.recipe, self.emit)
+        found = find_origin(self.recipe, self.emit)
         if found is None and vocabulary_folder is not None:
             found = vocabulary.load_origin(self.recipe, vocabulary_folder)
         if found is not None:
@@ -76,7 +76,16 @@ class TextJob:
         self.prepared = prepare_data(
             self.recipe, progress=lambda done, total: self.emit(Progressed("reading", done, total))
         )
+        self._own = find_and_try(self.recipe, self._score_the_truth)
         return DataPrepared(self.prepared.counts, self.prepared.notes)
+
+    def _score_the_truth(self, own: Sequence[OwnMetric]) -> Mapping[str, float]:
+        """What own metrics say of texts that are the references themselves."""
+        examples = self.prepared.validation or self.prepared.test
+        if not examples:
+            return {}
+        texts = [example.references[0] for example in examples]
+        return score_texts_by(own, texts, examples, num_resamples=0).scores
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Learn SentencePiece's pieces of both languages, where the recipe wants that."""
@@ -84,45 +93,21 @@ class TextJob:
             with new_folder(folder) as partial:
                 vocabulary.learn(self.recipe, self.prepared, partial, self.emit)
             self.origin = vocabulary.load_origin(self.recipe, folder)
-        self.recipe, self.lowered = setup.within_positions(self.recipe, self.origin)
+        self.recipe, self.lowered = within_positions(self.recipe, self.origin)
 
     def encode(self) -> None:
         """Token ids of the lines, or texts; says what was cut or left out."""
         for note in self.lowered:
             self.emit(Noted(note))
-        self._features, self._parts, self._line_counts = parts.encode_parts(
+        self._features, self._parts, self._too_long = parts.encode_parts(
             self.recipe, self.prepared, self.origin, self.emit
         )
-        for note in parts.notes(self.recipe, self._line_counts, "validation" in self._parts):
+        for note in parts.notes(self.recipe, self._too_long, "validation" in self._parts):
             self.emit(Noted(note))
-
-    @property
-    def features(self) -> SequencePairs:
-        """What is learned from."""
-        assert self._features is not None
-        return self._features
-
-    def all_features(self) -> Mapping[str, SequencePairs]:
-        """What is learned from, and what is scored."""
-        return {"train": self.features, **{n: part.features for n, part in self._parts.items()}}
-
-    def addresses(self, rows: Ints) -> list[str]:
-        """Where the examples behind rows of features come from."""
-        return parts.addresses(self.prepared.train, self.features, rows)
-
-    @property
-    def parts(self) -> Sequence[str]:
-        """The parts that are scored."""
-        return list(self._parts)
-
-    @property
-    def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """Numbers of entries, and of lines that are too long."""
-        return {**self.prepared.counts, **self._line_counts}
 
     def load_model(self) -> nn.Module:
         """The checkpoint in fp32, or random weights; the task's languages are set."""
-        return setup.load_model(self.recipe, self.origin)
+        return load_model(self.recipe, self.origin)
 
     def check_model(self, model: nn.Module) -> None:
         """Look at its ties, weights, loss and translations, and stop where it is damaged."""
@@ -167,6 +152,7 @@ class TextJob:
             self.origin.codec,
             self._parts,
             setup.generation_options(self.recipe),
+            self._own,
             device=trained.device,
             computing=trained.computing,
             batch_examples=self.recipe.generation.batch_examples,
