@@ -1,11 +1,12 @@
 # make demo: environment, install, tune the embedded model on real catalogs.
 # make test: environment, install, every check that runs without network and GPU.
+# make docs: environment, install, the docs as a site in build/site.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/installed-demo
 	$(BIN)/attuner demo
@@ -18,6 +19,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv build dist src/*.egg-info
