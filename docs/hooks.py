@@ -20,7 +20,7 @@ from mkdocs.structure.pages import Page
 
 _TOP = Path(__file__).parents[1]
 _COPIED = {"index.md": "README.md", "changes.md": "CHANGELOG.md"}
-_MODULES = ("attuner", "attuner.compat")
+_MODULES = ("attuner", "attuner.blocks", "attuner.compat")
 _WITHOUT_MEMBERS = "    options: {members: false, show_root_heading: false}\n"
 _LONG_CELL, _SHORT_CELL = 40, 20  # letters
 _UPWARDS = re.compile(r"\]\((\.\./[^)#]+)")

@@ -93,7 +93,7 @@ def test_each_page_is_found_by_the_search(site: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["attuner", "attuner.compat"])
+@pytest.mark.parametrize("module", ["attuner", "attuner.blocks", "attuner.compat"])
 def test_the_reference_has_all_public_names(site: Path, module: str) -> None:
     page = site / "reference" / module.replace(".", "-") / "index.html"
     html = page.read_text(encoding="utf-8")
