@@ -226,7 +226,7 @@ def indented() -> Iterator[object]:
             yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command}")
 
 
-@pytest.mark.parametrize("command", indented())
+@pytest.mark.parametrize("command", list(indented()))
 def test_command_that_is_shown_only(command: str, tmp_path: Path) -> None:
     kind, *words = shlex.split(command, comments=True)
     if kind == "attuner":  # parses all options before it heeds the last one
