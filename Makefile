@@ -1,12 +1,13 @@
 # make demo: environment, install, tune the embedded model on real catalogs.
 # make test: environment, install, every check that runs without network and GPU, by two processes
 # of one thread each: two of more threads would wait for each other.
+# make docs: environment, install, the docs as a site in build/site.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/installed-demo
 	$(BIN)/attuner demo
@@ -19,6 +20,9 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv build dist src/*.egg-info

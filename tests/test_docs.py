@@ -1,7 +1,15 @@
 """Every command, Python block and recipe in the README and the docs works as it is written.
 
-The steps of a page are run in their order, in a folder that holds the files that the pages speak
-of. Pages that train are slow; commands that need the Hub are marked `network`.
+A new page is found by itself. The steps of a page are run in their order, in a folder that holds
+the files that the pages speak of, and with a stand-in for the Hub to push to. Pages that train are
+slow.
+
+What is not run so, and why:
+
+- the demos: they take minutes, and tests of their own run them
+- models and data sets of the Hub: marked `network`
+- commands that stand indented, not fenced, as they need hours, or a run that was begun elsewhere:
+  tests/test_benchmarks.py runs benchmarks at their tiniest; here their options are looked for
 """
 
 from __future__ import annotations
@@ -18,12 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hub.server import Hub
 
 from attuner.recipe_loading import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.S | re.M)
+_INDENTED = re.compile(r"^ {4,}((?:attuner|python|torchrun|pip|make) .*)", re.M)
 _PAIRS = [
     ("Open the {}", "Ouvrir {}"), ("Close the {}", "Fermer {}"), ("Save the {}", "Enregistrer {}"),
     ("Delete the {}?", "Supprimer {} ?"),
@@ -72,6 +82,15 @@ def marked(pages: list[Path]) -> list[object]:
         )
         for page in pages
     ]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """What the pages' commands take for the Hub."""
+    with Hub() as running:
+        for name, value in running.environment(tmp_path / ".hub").items():
+            monkeypatch.setenv(name, value)
+        yield running
 
 
 @pytest.fixture
@@ -145,7 +164,7 @@ def run(words: list[str], folder: Path) -> None:
 
 def run_step(step: Step, folder: Path) -> None:
     if step.kind == "attuner":
-        run([sys.executable, "-m", "attuner", *shlex.split(step.text)[1:]], folder)
+        run([sys.executable, "-m", "attuner", *shlex.split(step.text, comments=True)[1:]], folder)
     elif step.kind == "torchrun":
         run([sys.executable, "-m", "torch.distributed.run", *shlex.split(step.text)[1:]], folder)
     elif step.kind == "python":
@@ -176,6 +195,7 @@ def run_step(step: Step, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", marked([page for page in PAGES if list(steps(page))]))
+@pytest.mark.usefixtures("hub")
 def test_page(page: Path, workplace: Path, request: pytest.FixtureRequest) -> None:
     for step in steps(page):
         if step.text == "attuner demo --task classification":
@@ -202,6 +222,28 @@ def test_network_command(page: Path, step: Step, workplace: Path) -> None:
         if earlier.text.startswith("attuner recipes"):
             run_step(earlier, workplace)
     run_step(step, workplace)
+
+
+def indented() -> Iterator[object]:
+    """Commands that are shown and not run."""
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for command in _INDENTED.findall(text):
+            yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command}")
+
+
+@pytest.mark.parametrize("command", list(indented()))
+def test_command_that_is_shown_only(command: str, tmp_path: Path) -> None:
+    kind, *words = shlex.split(command, comments=True)
+    if kind == "attuner":  # parses all options before it heeds the last one
+        run([sys.executable, "-m", "attuner", *words, "--help"], tmp_path)
+    else:
+        assert kind == "python", "only these may stand indented"
+        script = ROOT / words[0]
+        assert script.parent.name == "benchmarks", f"{words[0]}: is it run by a test?"
+        texts = (script.read_text("utf-8"), (ROOT / "benchmarks" / "subject.py").read_text("utf-8"))
+        for option in re.findall(r"--[a-z-]+", command):
+            assert any(f'"{option}"' in text for text in texts), option
 
 
 def test_links_between_pages() -> None:

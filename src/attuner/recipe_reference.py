@@ -22,7 +22,9 @@ _HEAD = """# Recipe reference
 A recipe is a YAML 1.2 file, where `no` is a word and `1e-4` a number. Unknown options are
 errors. Every option can be overridden on the command line:
 
-    attuner train recipe.yaml training.learning_rate=1e-4 'data.train[0].encoding=latin-1'
+```bash
+attuner train recipe.yaml training.learning_rate=1e-4 'data.train[0].encoding=latin-1'
+```
 
 A bare value stands for the main option of a section: `model: ID` for `model: {{checkpoint: ID}}`,
 `data: strings.po` for `data: {{train: [{{path: strings.po}}]}}`. Given as an override, it leaves
