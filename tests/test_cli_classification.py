@@ -221,3 +221,20 @@ def test_a_classifier_does_not_translate(tuned: Path) -> None:
         "Expected a model that writes text.\n"
         f'Give it texts to classify: attuner classify {model} "A text."\n'
     )
+
+
+def test_evaluate_by_a_metric_of_ones_own(tuned: Path, tmp_path: Path) -> None:
+    file = tmp_path / "my_metrics.py"
+    file.write_text("def half(predictions, labels):\n    return {'half': 0.5}\n")
+    arguments = ("evaluate", str(tuned / "runs/moods"), str(tuned / "reviews.csv"), "--function")
+    result = attuner(*arguments, f"{file}:half", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["scores"]["half"], found["intervals"]["half"]) == (0.5, [0.5, 0.5])
+    shown = attuner(*arguments, f"{file}:half").stdout
+    assert "half" in shown
+    assert " 0.50 [0.50, 0.50]  n=48|bootstrap=200|" in shown
+    gone = attuner(*arguments, "gone.py:half")
+    assert (gone.exit_code, gone.stderr.split("\n")[0]) == (
+        2, "gone.py: no such file or directory.",
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from attuner import console as module
 from attuner.console import Display, build_console, render_examples
+from attuner.console_text import score_header, score_row
 from attuner.training.events import (
     BadLoss,
     Compared,
@@ -295,3 +297,12 @@ def test_single_languages_stand_in_the_lines_of_the_end() -> None:
     assert "  BLEU     20.00 → 30.00  (+10.00)" in lines
     assert "  BLEU de  10.00 → 20.00  (+10.00)" in lines
     assert "  BLEU: mean of bleu/de, bleu/fr" in lines
+
+
+def test_names_of_any_length_stand_over_their_numbers() -> None:
+    names = ["kappa", "a_metric_of_ones_own", "macro_f1"]
+    row = Evaluated("epoch", "validation", 1, 1.0, dict.fromkeys(names, 50.0), train_loss=1.0)
+    head, line = score_header(names), score_row(row, names)
+    assert len(head) == len(line)
+    ends = [found.end() for found in re.finditer("50.00", line)]
+    assert ends == [head.index(name) + len(name) for name in ("kappa", "own", "macro F1")]

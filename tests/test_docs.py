@@ -107,6 +107,12 @@ def workplace(tmp_path: Path) -> Path:
     )
     moods = [f"a {mood} {thing},{mood}\n" for thing in _THINGS for mood in ("good", "bad")]
     (tmp_path / "reviews.csv").write_text(f"review,mood\n{''.join(moods)}", "utf-8")
+    (tmp_path / "my_metrics.py").write_text(
+        "def kappa(predictions, labels):\n    return {'kappa': 1.0}\n\n\n"
+        "def equal(texts, references):\n"
+        "    return {'equal': float(sum(map(list.__contains__, references, texts)))}\n",
+        encoding="utf-8",
+    )
     (tmp_path / "questions.yaml").write_text(
         "task: {name: text-to-text, prefix: 'answer: ', metrics: [exact_match, token_f1]}\n"
         "model: embedded:en-fr\n"

@@ -146,7 +146,7 @@ def test_three_faults_in_one_message(tmp_path: Path) -> None:
         f"{path} has 3 faults:\n"
         f"  {path}:1 task.target: missing. Language of the target text, as a code.\n"
         f'  {path}:4 trainig: unknown option (value {{epochs: 3}}). Did you mean "training"? '
-        "Known: data, generation, model, output, publish, task, training.\n"
+        "Known: data, evaluation, generation, model, output, publish, task, training.\n"
         f"  {path}:7 training.epochs: -1. Expected: greater than 0.\n"
         f"{ADVICE}"
     )
@@ -274,7 +274,7 @@ def test_a_slip_of_the_pen_is_one_fault(tmp_path: Path) -> None:
         f'  {path}:1 task.souce: unknown option (value en). Did you mean "source"? '
         "Known: metrics, name, prefix, source, target.\n"
         f'  {path}:2 modle: unknown option (value some/model). Did you mean "model"? '
-        "Known: data, generation, model, output, publish, task, training.\n"
+        "Known: data, evaluation, generation, model, output, publish, task, training.\n"
         f'  {path}:3 data.train[0].pth: unknown option (value x.po). Did you mean "path"? '
         "Known: columns, config, encoding, path, references, revision, source_language, split, "
         "streaming, target_language, target_path, weight.\n"
@@ -332,7 +332,8 @@ def test_a_list_is_no_recipe(tmp_path: Path) -> None:
     path = write(tmp_path, "- one\n- two\n")
     assert message(path) == (
         f"{path} holds [one, two].\n"
-        "A recipe has the sections task, model, data, training, generation, publish, output.\n"
+        "A recipe has the sections task, model, data, training, generation, evaluation, publish, "
+        "output.\n"
         "Start from a ready one: attuner recipes list"
     )
 
@@ -516,7 +517,7 @@ def test_an_empty_key_is_an_unknown_option(tmp_path: Path) -> None:
     assert (
         str(caught.value)
         .splitlines()[1]
-        .startswith(f"  {path}:4: unknown option (value 1). Known: data, generation, ")
+        .startswith(f"  {path}:4: unknown option (value 1). Known: data, evaluation, generation, ")
     )
 
 

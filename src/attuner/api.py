@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ def train(
     *overrides: str,
     resume: str | Path | bool | None = None,
     inexact: bool = False,
+    functions: Sequence[Callable[..., Any] | str] = (),
     listeners: Sequence[Listener] | None = None,
 ) -> Run:
     """Tune a model by a recipe, score it before and after, and write a run folder.
@@ -37,6 +38,8 @@ def train(
             latest run in `runs` that was interrupted. `hub:ID`: a run that was pushed, fetched
             into `runs`.
         inexact: With `resume`: take changed options though the result is of neither recipe.
+        functions: Metrics of your own, instead of the recipe's `evaluation.functions`: functions
+            at the top of a file, or their names, such as `my_metrics.py:kappa`.
         listeners: Functions that are told each event. Where not given, progress is shown: a bar
             and a growing table in a terminal or notebook, plain lines elsewhere.
 
@@ -54,8 +57,10 @@ def train(
     """
     from attuner.console import Display
     from attuner.errors import UsageError
+    from attuner.evaluation.own_functions import reference_of
     from attuner.publishing.fetching import fetch_run, is_on_hub
     from attuner.publishing.pusher import Pusher
+    from attuner.recipe import Evaluation
     from attuner.recipe_loading import load_recipe
     from attuner.training import run as runs
     from attuner.training.resuming import latest_run
@@ -66,6 +71,7 @@ def train(
             "A run is begun with a recipe, or gone on with.",
             'Call attuner.train("recipe.yaml") or attuner.train(resume="runs/NAME").',
         )
+    own = [one if isinstance(one, str) else reference_of(one) for one in functions]
     with ExitStack() as stack:
         if listeners is None:
             listeners = [stack.enter_context(Display())]
@@ -78,11 +84,14 @@ def train(
             run = Path(resume)
         if run is not None and is_on_hub(str(run)):
             run = fetch_run(str(run), Path("runs"), pusher.tell)
-        if recipe is None and overrides:
+        if recipe is None and (overrides or own):
             assert run is not None
             recipe = run / "recipe.yaml"
         if isinstance(recipe, str | Path) or overrides:
-            recipe = load_recipe(_as_path(recipe), overrides)
+            recipe = load_recipe(_as_path(recipe), overrides, {"functions": own})
+        elif recipe is not None and own:
+            update = {"evaluation": Evaluation(functions=own)}
+            recipe = recipe.model_copy(update=update)
         if run is not None:
             done = runs.resume(run, recipe, inexact=inexact, listeners=told)
         else:

@@ -7,9 +7,10 @@ the JSON schema for editors are generated from the classes below.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -38,12 +39,19 @@ def _one_or_several(value: Any) -> Any:
     return codes[0] if len(codes) == 1 else codes
 
 
+def _function(reference: str) -> str:
+    """A function's place and name; a file in full, so that the recipe of the run finds it, too."""
+    place, _, name = reference.rpartition(":")
+    if not place or not name.isidentifier():
+        raise ValueError(f"{reference}. Expected: my_metrics.py:kappa or package.module:kappa")
+    return f"{os.path.abspath(place)}:{name}" if place.endswith(".py") else reference
+
+
 TextMetric = Literal["bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match", "token_f1"]
 TextMetrics = Annotated[list[TextMetric], Field(min_length=1)]
 LabelMetric = Literal[
     "accuracy", "f1", "macro_f1", "micro_f1", "mcc", "map", "pearson", "spearman", "mae"
 ]
-BestMetric = Literal["loss", TextMetric, LabelMetric]
 Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 # What classifiers are scored by, by the kind of labels; first what tells the best weights.
@@ -480,11 +488,11 @@ class Training(Section):
     """With `save: steps`: updates between two checkpoints."""
     keep_checkpoints: Annotated[int, Field(gt=0)] = 3
     """Number of latest checkpoints to keep; the best is always kept."""
-    best_metric: BestMetric | None = None
-    """The validation score that tells which weights are the best, and are delivered: `loss` or one
-    of the task's metrics. Where not given: chrF for translation; with classification accuracy,
-    micro F1 of several labels, or the mean absolute error of ratings (`mae`); else the task's first
-    metric."""
+    best_metric: str | None = None
+    """The validation score that tells which weights are the best, and are delivered: `loss`, one of
+    the task's metrics, or a name that a function of `evaluation.functions` gives. Where not given:
+    chrF for translation; with classification accuracy, micro F1 of several labels, or the mean
+    absolute error of ratings (`mae`); else the task's first metric."""
     early_stopping: EarlyStopping | None = None
     """Stop when `best_metric` no longer gets better. With classification after 5 evaluations
     without a new best, where not given."""
@@ -550,6 +558,22 @@ class Generation(Section):
     """Longest generated translation of a line, in tokens."""
     batch_examples: Annotated[int, Field(gt=0)] = 64
     """Examples in one batch of generation or validation loss."""
+
+
+class Evaluation(Section):
+    """What validation and test examples are scored by beside the task's metrics."""
+
+    functions: Annotated[
+        list[Annotated[str, AfterValidator(_function)]],
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value,
+            json_schema_input_type=str | list[str],
+        ),
+    ] = []
+    """Metrics of your own, one or a list: `my_metrics.py:kappa`, counted from the recipe's folder,
+    or `package.module:kappa` of what is installed. Each is a function of predictions and labels, or
+    of texts and the references of each, that returns a dictionary of numbers; of these more is
+    better."""
 
 
 class Output(Section):
@@ -638,6 +662,8 @@ class Recipe(Section):
     """The loop."""
     generation: Generation = Generation()
     """How translations are generated when the model is scored and used."""
+    evaluation: Evaluation = Evaluation()
+    """What validation and test examples are scored by beside the task's metrics."""
     publish: Publish = Publish()
     """Pushing the run to the Hugging Face Hub."""
     output: Output = Output()
@@ -652,7 +678,8 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         known, best = ["loss", *self.task.metrics], self.training.best_metric
         is_label = isinstance(self.task, ClassificationTask)
-        if best is not None and best not in known:
+        # What an own function gives is known once it has been called.
+        if best is not None and best not in known and not self.evaluation.functions:
             raise ValueError(
                 f"training.best_metric is {best}, which is not scored. Expected: one of "
                 f"{', '.join(known)}" + ("" if is_label else f", or add {best} to task.metrics")

@@ -33,6 +33,7 @@ _FLAGS: dict[str, Location] = {
     "model": _CHECKPOINT,
     "data": ("data", "train"),
     "name": ("output", "name"),
+    "functions": ("evaluation", "functions"),
 }
 _FIRST_RUN = "--task translation --source en --target fr --model ID --data"
 _OVERRIDE = re.compile(
@@ -55,8 +56,8 @@ def load_recipe(
             sets its main key and keeps the others: `model=ID`, `data=x.po`. Only what a
             checkpoint excludes goes: configuration, tokenizer, vocabulary.
         flags: `task`, `source`, `target`, `text`, `text_pair`, `label`, `model`, `data`, `name`,
-            and `source_column` and `target_column`, which are those of all training sources; None
-            means not given.
+            and `source_column` and `target_column`, which are those of all training sources;
+            `functions`, those of `evaluation.functions`; None means not given.
 
     Raises:
         RecipeError: The file cannot be read, or the recipe has faults: all of them are named.
@@ -76,6 +77,8 @@ def load_recipe(
             "Start from a ready one: attuner recipes list",
         )
     origins = {location: f"{name}:{line}" for location, line in lines.items()}
+    if path is not None:
+        _count_from(path.parent, tree)
     faults = _apply_flags(tree, origins, flags)
     faults += _apply_overrides(tree, origins, overrides)
     try:
@@ -104,6 +107,18 @@ def dump_values(values: Mapping[str, Any]) -> str:
     text = io.StringIO()
     yaml.dump(values, text)
     return text.getvalue()
+
+
+def _count_from(folder: Path, tree: dict[str, Any]) -> None:
+    """Let the files of own metrics that a recipe file names be counted from its folder."""
+    section = tree.get("evaluation")
+    functions = section.get("functions") if isinstance(section, dict) else None
+    listed = [functions] if isinstance(functions, str) else functions
+    if isinstance(section, dict) and isinstance(listed, list):
+        section["functions"] = [
+            str(folder / name) if isinstance(name, str) and ".py:" in name else name
+            for name in listed
+        ]
 
 
 def _refuse_data(path: Path) -> None:

@@ -14,6 +14,7 @@ from pairs import PAIRS
 
 from attuner.errors import HubError
 from attuner.publishing.fetching import fetch_run
+from attuner.recipe_loading import load_recipe
 from attuner.training.folder import RunFolder
 
 _MODEL = """
@@ -187,3 +188,40 @@ def test_a_pushed_run_does_not_choose_where_it_goes(
     runs.mkdir(parents=True)
     assert fetch_run("hub:team/strings", runs, lambda event: None) == runs / "elsewhere"
     assert (runs / "elsewhere" / "recipe.yaml").is_file()
+
+
+def test_code_that_a_pushed_run_names_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there = RunFolder(tmp_path / "snapshot" / "run")
+    hidden = RunFolder(there.path / "seed-42")
+    for run in (there, hidden):
+        (run.checkpoints / "step-000001").mkdir(parents=True)
+        (run.checkpoints / "step-000001" / "state.json").touch()
+        run.recipe.write_text(
+            "task: {name: classification}\nmodel: base\ndata: a.csv\n"
+            "training: {best_metric: kappa}\n"
+            "evaluation: {functions: [evil.py:kappa, os:system]}\noutput: {name: own}\n",
+            encoding="utf-8",
+        )
+    (there.path / "evil.py").write_text("raise SystemExit(7)", encoding="utf-8")
+    monkeypatch.setattr(
+        "attuner.publishing.fetching.download", lambda *args, **options: there.path.parent
+    )
+    folder = tmp_path / "runs" / "own"
+    with pytest.raises(HubError) as caught:
+        fetch_run("hub:team/own", tmp_path / "runs", lambda event: None)
+    assert str(caught.value) == (
+        f"hub:team/own is in {folder} now, and its recipe names code: "
+        "evaluation.functions=evil.py:kappa, os:system.\n"
+        "What a repository names is never run: it was left out of the recipe.\n"
+        "Give the functions that you trust, from where you have them: "
+        f"attuner train --resume {folder} 'evaluation.functions=[my_metrics.py:kappa]'"
+    )
+    assert "functions: []" in (folder / "recipe.yaml").read_text(encoding="utf-8")
+    assert "evil" not in (folder / "recipe.yaml").read_text(encoding="utf-8")
+    assert not (folder / "seed-42").exists()
+    mine = tmp_path / "mine.py"
+    mine.write_text("", encoding="utf-8")
+    given = load_recipe(folder / "recipe.yaml", [f"evaluation.functions={mine}:kappa"])
+    assert given.evaluation.functions == [f"{mine}:kappa"]

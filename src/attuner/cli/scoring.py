@@ -59,6 +59,13 @@ def evaluate(
         list[str] | None,
         typer.Option(help="bleu, chrf, rougeL, ...; accuracy, macro_f1, ...; repeatable."),
     ] = None,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="A metric of your own, whose file is run; or package.module:NAME; repeatable.",
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, ctranslate2 or transformers.")] = "auto",
     quantization: Annotated[
         str | None,
@@ -73,11 +80,13 @@ def evaluate(
     """Score a model on data that has references, or labels."""
     from attuner.api import is_classifier
     from attuner.evaluation.on_data import evaluate_data
+    from attuner.evaluation.own_functions import find_own
     from attuner.training.events import Progressed
 
     of_data: dict[str, Any] = {
         "config": config, "revision": revision, "split": split, "encoding": encoding,
         "bad_entries": "skip" if skip_bad_entries else "fail", "metrics": metric or None,
+        "functions": find_own(function or ()),
     }  # fmt: skip
     of_text = {
         "--source": source, "--target": target, "--source-column": source_column,
@@ -109,7 +118,9 @@ def evaluate(
             options=EVALUATE_FLAGS,
         )
     if as_json:
-        shown = ("scores", "signatures", "counts", "engine", "num_beams", "max_new_tokens")
+        shown = (
+            "scores", "intervals", "signatures", "counts", "engine", "num_beams", "max_new_tokens",
+        )  # fmt: skip
         print_json({name: getattr(found, name) for name in (*shown, "seconds")})
         return
     from attuner.console_text import evaluation_lines

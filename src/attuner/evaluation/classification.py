@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,14 +12,11 @@ import numpy.typing as npt
 
 from attuner.data.labels import LabelSet, predictions, probabilities
 from attuner.errors import UsageError, nearest
-from attuner.evaluation.bootstrap import NUM_RESAMPLES, SEED, interval, resampled, resamples
+from attuner.evaluation.bootstrap import NUM_RESAMPLES, SEED, interval, resampled
 from attuner.evaluation.label_metrics import METRICS, Outcome
+from attuner.evaluation.own_metrics import ScoreFunction, own_scores
 
 Array = npt.NDArray[Any]
-# A metric of one's own: predictions and targets → values by name.
-ScoreFunction = Callable[[Array, Array], Mapping[str, float]]
-# A user's function is called once for each resample: fewer, then.
-_NUM_OWN_RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,7 @@ def score_labels(
 
     Raises:
         UsageError: There is no such metric for this kind of labels.
+        UserError: An own metric raised an error, or gave no numbers.
         ValueError: There is nothing to score.
     """
     if not len(targets) or len(targets) != len(logits):
@@ -106,16 +104,15 @@ def score_labels(
                 seed=seed,
             )
             intervals[name] = interval(values)
-    for function in functions:
-        own = dict(function(outcome.predictions, outcome.targets))
-        scores |= own
-        num = min(num_resamples, _NUM_OWN_RESAMPLES)
-        found = _of_function(function, outcome, num, seed)
-        intervals |= {name: interval(found[name]) for name in own if name in found}
-        name = getattr(function, "__name__", type(function).__name__)
-        signatures |= dict.fromkeys(own, f"n={len(targets)}|bootstrap={num}|seed={seed}|{name}")
+    own = own_scores(
+        functions, outcome.predictions, outcome.targets, num_resamples=num_resamples, seed=seed
+    )
     return LabelScores(
-        scores, intervals, signatures, _rows(outcome, labels), _confusion(outcome, labels)
+        scores | own.scores,
+        intervals | own.intervals,
+        signatures | own.signatures,
+        _rows(outcome, labels),
+        _confusion(outcome, labels),
     )
 
 
@@ -173,20 +170,6 @@ def _chosen(metrics: Sequence[str] | None, labels: LabelSet) -> list[str]:
     """The metrics to compute: by default all that apply."""
     require_label_metrics(metrics or (), labels)
     return _applicable(labels) if metrics is None else list(metrics)
-
-
-def _of_function(
-    function: ScoreFunction, outcome: Outcome, num: int, seed: int
-) -> dict[str, npt.NDArray[np.float64]]:
-    """A user's metrics of each resample, by name."""
-    found: dict[str, list[float]] = {}
-    for counts in resamples(len(outcome.targets), num=num, seed=seed):
-        for row in counts.astype(np.int64):
-            drawn = np.repeat(np.arange(len(row)), row)
-            values = function(outcome.predictions[drawn], outcome.targets[drawn])
-            for name, value in values.items():
-                found.setdefault(name, []).append(float(value))
-    return {name: np.array(values) for name, values in found.items()}
 
 
 def _rows(outcome: Outcome, labels: LabelSet) -> tuple[LabelRow, ...]:

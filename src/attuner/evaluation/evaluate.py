@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attuner.data.units import Example
 from attuner.errors import UsageError, nearest
 from attuner.evaluation.metrics import METRICS, Score, Statistics
+from attuner.evaluation.own_metrics import (
+    NUM_RESAMPLES,
+    OwnMetric,
+    OwnScores,
+    ScoreFunction,
+    own_scores,
+)
 from attuner.inference.sharing import ALONE, Sharing, progress_of_all, shared
 from attuner.inference.translator import Translator
 
@@ -35,6 +42,7 @@ class Evaluation:
         max_new_tokens: Longest translation of a line in tokens.
         seconds: Time to generate and score.
         counts: Where data were read for it: `read` by file, `skipped` by reason, and `scored`.
+        intervals: 95 % intervals of the scores by own functions.
     """
 
     scores: dict[str, float]
@@ -46,6 +54,7 @@ class Evaluation:
     max_new_tokens: int
     seconds: float
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -53,6 +62,8 @@ def evaluate(
     examples: Sequence[Example],
     *,
     metrics: Sequence[str] = ("bleu", "chrf"),
+    functions: Sequence[ScoreFunction] = (),
+    num_resamples: int = NUM_RESAMPLES,
     num_beams: int | None = None,
     max_new_tokens: int = 128,
     progress: Callable[[int, int], None] | None = None,
@@ -66,6 +77,8 @@ def evaluate(
         model: A translator, or an engine that becomes one.
         examples: At least one.
         metrics: Names in `METRICS`.
+        functions: Metrics of one's own: texts, and the references of each → values by name.
+        num_resamples: Of the bootstrap behind the intervals of these; 0 for none.
         num_beams: Width of the beam search; the model's own where not given.
         max_new_tokens: Longest translation of a line in tokens, end token included.
         progress: Called with the number of lines done and their total.
@@ -74,6 +87,7 @@ def evaluate(
     Raises:
         UsageError: There is no such metric.
         MissingExtraError: A metric's library is not installed.
+        UserError: A function raised an error, or gave no numbers.
         ValueError: There are no examples.
     """
     require_metrics(metrics)
@@ -91,9 +105,11 @@ def evaluate(
         progress=progress,
     )
     scores, signatures, per_example = score_texts(predictions, examples, metrics)
+    own = score_texts_by(functions, predictions, examples, num_resamples=num_resamples)
     return Evaluation(
-        scores=scores,
-        signatures=signatures,
+        scores=scores | own.scores,
+        signatures=signatures | own.signatures,
+        intervals=own.intervals,
         predictions=predictions,
         per_example=per_example,
         engine=translator.engine.name,
@@ -175,6 +191,42 @@ def score_texts(
         scores |= {f"{name}/{language}": score.value for language, score in found.items()}
         signatures |= {f"{name}/{language}": score.signature for language, score in found.items()}
     return scores, signatures, statistics
+
+
+def score_texts_by(
+    functions: Sequence[ScoreFunction],
+    predictions: Sequence[str],
+    examples: Sequence[Example],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+) -> OwnScores:
+    """Scores by own functions; each target language for itself, as by all metrics.
+
+    The mean over several languages has no interval.
+    """
+    own = [OwnMetric.of(function) for function in functions]
+    by_language = {
+        language: own_scores(
+            own,
+            [predictions[row] for row in rows],
+            [list(examples[row].references) for row in rows],
+            num_resamples=num_resamples,
+        )
+        for language, rows in _rows_by(examples, lambda example: example.target_language).items()
+    }
+    if len(by_language) == 1:
+        return next(iter(by_language.values()))
+    made = OwnScores({}, {}, {})
+    for name in next(iter(by_language.values())).scores:
+        values = [found.scores[name] for found in by_language.values()]
+        made.scores[name] = sum(values) / len(values)
+        made.signatures[name] = f"mean of {', '.join(f'{name}/{code}' for code in by_language)}"
+        for code, found in by_language.items():
+            made.scores[f"{name}/{code}"] = found.scores[name]
+            made.signatures[f"{name}/{code}"] = found.signatures[name]
+            if name in found.intervals:
+                made.intervals[f"{name}/{code}"] = found.intervals[name]
+    return made
 
 
 def _rows_by(examples: Sequence[Example], key: Callable[[Example], Key]) -> dict[Key, list[int]]:

@@ -19,10 +19,10 @@ from attuner.errors import DataError
 from attuner.evaluation.bootstrap import NUM_RESAMPLES
 from attuner.evaluation.classification import (
     LabelRow,
-    ScoreFunction,
     require_label_metrics,
     score_labels,
 )
+from attuner.evaluation.own_metrics import ScoreFunction
 from attuner.inference.classifier import Classified, load_labels
 from attuner.models.classifier_usage import read_label_usage
 from attuner.models.loading import resolve_model
@@ -108,6 +108,7 @@ def evaluate_labels(
         UsageError: There is no such metric for these labels.
         DataError: The data cannot be read, or hold no labelled text or unknown labels.
         ModelError: The model cannot be used.
+        UserError: A function raised an error, or gave no numbers.
     """
     classifier = load_labels(model, precision=precision)
     labels = classifier.labels

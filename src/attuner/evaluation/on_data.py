@@ -11,6 +11,7 @@ from typing import Literal
 from attuner.data.units import Example
 from attuner.errors import DataError, UsageError
 from attuner.evaluation.evaluate import Evaluation, evaluate, require_metrics
+from attuner.evaluation.own_metrics import ScoreFunction
 
 # How messages spell the arguments below; the command line gives its own spelling.
 _KEYWORDS = {
@@ -37,6 +38,7 @@ def evaluate_data(
     encoding: str = "utf-8",
     bad_entries: Literal["fail", "skip"] = "fail",
     metrics: Sequence[str] | None = None,
+    functions: Sequence[ScoreFunction] = (),
     engine: str = "auto",
     quantization: str | None = None,
     num_beams: int | None = None,
@@ -63,6 +65,7 @@ def evaluate_data(
         bad_entries: `fail` raises those that cannot be read, `skip` counts them.
         metrics: Names of the scores; BLEU and chrF for a model that translates, ROUGE-L and chrF
             for one that takes whole texts.
+        functions: Metrics of one's own: texts, and the references of each → values by name.
         engine: `ctranslate2`, `transformers`, or `auto`: CTranslate2 where it supports the model.
         quantization: Number format of CTranslate2's weights: `float32` or `int8`; that of an
             export is its own, of others `float32` where not given.
@@ -81,6 +84,7 @@ def evaluate_data(
         MissingExtraError: A metric's library is not installed.
         DataError: The data cannot be read, or hold no translated entry.
         ModelError: The model cannot be used.
+        UserError: A function raised an error, or gave no numbers.
     """
     from attuner.inference.translator import load
     from attuner.models.loading import resolve_model
@@ -115,6 +119,7 @@ def evaluate_data(
         ),
         read.examples,
         metrics=metrics,
+        functions=functions,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         progress=progress,

@@ -12,7 +12,7 @@ from attuner.models.download import download
 from attuner.publishing.outbox import Outbox
 from attuner.publishing.states import RUN
 from attuner.training.events import Event, Noted, Progressed
-from attuner.training.folder import RunFolder, new_folder
+from attuner.training.folder import RunFolder, new_folder, write_text
 from attuner.training.launch import announced
 
 _PREFIX = "hub:"
@@ -36,9 +36,11 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
 
     Raises:
         HubError: The repository cannot be read, holds no run, or one that is over; or there is such
-            a folder already.
+            a folder already. Or the run is there, and its recipe names code: that is left out of
+            the recipe, and the user has to say which code he means.
     """
-    from attuner.recipe_loading import load_recipe
+    from attuner.recipe import Evaluation
+    from attuner.recipe_loading import dump_recipe, load_recipe
 
     if announced() > 1:
         raise HubError(
@@ -63,7 +65,7 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
             "Expected a repository that a run was pushed to while it went (publish.hub_id).",
             f"To start from its model: attuner train RECIPE model={hub_id}",
         )
-    if not there.has_checkpoint:
+    if not any(there.checkpoints.glob("step-*/state.json")):
         raise HubError(
             f"{name} holds no checkpoint: the run is over, or was pushed without "
             "(publish.checkpoints=false).",
@@ -72,7 +74,9 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
             f"attuner train RECIPE model={hub_id}",
         )
     # Its last part alone: what others pushed must not choose another place.
-    folder = parent / Path(load_recipe(there.recipe).output.name).name
+    recipe = load_recipe(there.recipe)
+    functions = recipe.evaluation.functions
+    folder = parent / Path(recipe.output.name).name
     if folder.exists():
         raise HubError(
             f"{folder} exists already.",
@@ -80,7 +84,20 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
             f"Go on with what is there: attuner train --resume {folder}\nOr move it away first.",
         )
     with new_folder(folder) as partial:
-        shutil.copytree(there.path, partial, dirs_exist_ok=True)
+        # Runs of single seeds are never pushed; each would have a recipe of its own.
+        seeds = shutil.ignore_patterns("seed-*", "seeds.jsonl")
+        shutil.copytree(there.path, partial, dirs_exist_ok=True, ignore=seeds)
+        if functions:
+            without = recipe.model_copy(update={"evaluation": Evaluation()})
+            write_text(RunFolder(partial).recipe, dump_recipe(without))
     Outbox(folder / "hub").note(hub_id=hub_id)
+    if functions:
+        named = ", ".join(Path(function).name for function in functions)
+        raise HubError(
+            f"{name} is in {folder} now, and its recipe names code: evaluation.functions={named}.",
+            "What a repository names is never run: it was left out of the recipe.",
+            "Give the functions that you trust, from where you have them: "
+            f"attuner train --resume {folder} 'evaluation.functions=[my_metrics.py:kappa]'",
+        )
     emit(Noted(f"{name} is in {folder} now."))
     return folder

@@ -13,7 +13,7 @@ A run that is resumed is to end as one that was never interrupted. Each option i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,12 +84,15 @@ RULES: Mapping[str, tuple[str, str]] = {
     "training.seeds": (FIXED, "the runs that are compared would be others"),
     "training.seed": (FIXED, "the data would come in another order"),
     "generation": (INEXACT, "scores before were measured otherwise"),
+    "evaluation.functions": (PLACE, "the same functions may lie elsewhere"),
     "publish": (FREE, "it says only where the result goes"),
     "output": (FREE, "the run stays in its folder"),
 }  # fmt: skip
 _OF_CHECKPOINTS = ("training.save", "training.save_every_steps", "training.keep_checkpoints")
 _OF_LENGTH = ("training.epochs", "training.max_steps")
 _PROCESSES = "number of processes"
+_FUNCTIONS = "evaluation.functions, SHA-256 of their files"
+_OUTSIDE = {_PROCESSES: "What the run is trained with has", _FUNCTIONS: "A metric of the run has"}
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -139,6 +142,17 @@ def process_changes(before: int, now: int) -> list[Change]:
     return [] if before == now else [change]
 
 
+def function_changes(
+    before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]
+) -> list[Change]:
+    """What differs in the files of own metrics, wherever these lie; see `fingerprints`."""
+    if list(before) == list(now):
+        return []
+    was, is_now = (", ".join(f"{f['name']} {f['sha256'][:8]}" for f in of) for of in (before, now))
+    reason = "scores before were measured otherwise"
+    return [Change(_FUNCTIONS, was or None, is_now or None, INEXACT, reason)]
+
+
 def require_allowed(changes: list[Change], *, inexact: bool) -> None:
     """Refuse changes after which the run would not end as if it had never been interrupted.
 
@@ -154,8 +168,8 @@ def require_allowed(changes: list[Change], *, inexact: bool) -> None:
     if not refused:
         return
     listed = "\n".join(f"  {change}" for change in changes if change in refused)
-    is_recipe = any(change.option != _PROCESSES for change in refused)
-    what = "The recipe has" if is_recipe else "What the run is trained with has"
+    kinds = {_OUTSIDE.get(change.option, "The recipe has") for change in refused}
+    what = "The recipe has" if len(kinds) > 1 else kinds.pop()
     start_anew = "start a new run with them: output.name=..."
     raise RunError(
         f"{what} changed since the run began:\n{listed}",

@@ -13,6 +13,7 @@ from attuner.data.labels import Label, LabelSet, decided, names_in, probabilitie
 from attuner.evaluation.bootstrap import NUM_RESAMPLES
 from attuner.evaluation.classification import LabelScores, best_threshold, score_labels
 from attuner.evaluation.confusion import plot_confusion
+from attuner.evaluation.own_metrics import OwnMetric
 from attuner.inference.classifier import predict_logits
 from attuner.models.classifiers import DEFAULT_THRESHOLD, set_threshold
 from attuner.training.events import Comparison, Event, Noted, Progressed, Relabelled
@@ -46,6 +47,7 @@ class LabelJudge:
         parts: What is scored, by name.
         folder: Where the table of labels and the confusions go.
         emit: Is told of progress and choices.
+        own: Metrics of the user's own.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class LabelJudge:
         parts: Mapping[str, LabelPart],
         folder: RunFolder,
         emit: Callable[[Event], None],
+        own: Sequence[OwnMetric] = (),
     ) -> None:
         self._trained = trained
         self._task = task
@@ -63,6 +66,7 @@ class LabelJudge:
         self._parts = parts
         self._folder = folder
         self._emit = emit
+        self._own = own
         self._threshold = DEFAULT_THRESHOLD
         self._found: LabelScores | None = None
 
@@ -78,6 +82,7 @@ class LabelJudge:
             targets,
             self._labels,
             threshold=self._threshold,
+            functions=self._own,
             num_resamples=NUM_RESAMPLES if in_full else 0,
         )
         return Scored(

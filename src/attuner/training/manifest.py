@@ -31,6 +31,7 @@ def build_manifest(
     *,
     data_files: Iterable[Path],
     hub_data: Sequence[Mapping[str, str | None]],
+    functions: Sequence[Mapping[str, str]],
     model: str,
     model_folder: Path | None,
     seeds: Mapping[str, int],
@@ -47,6 +48,7 @@ def build_manifest(
     Args:
         data_files: All local files of the recipe's sources.
         hub_data: Id, configuration, revision and split of those on the Hub.
+        functions: Name, and SHA-256 of the file, of each metric of the user's own.
         model: The model as the recipe names it.
         model_folder: Where its weights lie; None for random ones.
         seeds: By what they are for.
@@ -76,6 +78,7 @@ def build_manifest(
         "model": {"name": model, "sha256": weights},
         "data": {str(path): file_sha256(path) for path in data_files},
         "hub_data": [dict(source) for source in hub_data],
+        "functions": [dict(function) for function in functions],
         "features": dict(features),
         "recipe": dict(recipe),
     }

@@ -10,12 +10,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from attuner.errors import RunError, first_line
+from attuner.evaluation.own_functions import fingerprints
 from attuner.recipe import Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
 from attuner.training.changes import (
     INEXACT,
     Change,
     find_changes,
+    function_changes,
     process_changes,
     require_allowed,
 )
@@ -120,6 +122,7 @@ def allowed_changes(
         ) from error
     changes = [
         *find_changes(before, recipe),
+        *function_changes(manifest.get("functions", []), fingerprints(recipe.evaluation.functions)),
         *process_changes(manifest.get("processes", 1), num_processes),
     ]
     require_allowed(changes, inexact=inexact)
@@ -144,10 +147,13 @@ def accept(
         num_processes: How many train it now.
     """
     if not changes:
+        if recipe.evaluation.functions:  # the recipe of a run that was fetched lacks them
+            write_text(folder.recipe, dump_recipe(recipe))
         return []
     manifest = read_manifest(folder)
     manifest["recipe"] = recipe.model_dump(mode="json")
     manifest["processes"] = num_processes
+    manifest["functions"] = fingerprints(recipe.evaluation.functions)
     # The same files, as was seen, in places that may be others.
     places = map(str, data_files(recipe))
     manifest["data"] = dict(zip(places, manifest["data"].values(), strict=True))

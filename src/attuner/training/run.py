@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError, StoppedError, UserError
+from attuner.evaluation.own_functions import fingerprints
 from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
-from attuner.training.changes import Change, find_changes
+from attuner.training.changes import Change, find_changes, function_changes, require_allowed
 from attuner.training.delivery import choose_weights, merge_as_delivered
 from attuner.training.disk import require_space
 from attuner.training.events import (
@@ -46,6 +47,7 @@ from attuner.training.manifest import (
     device_name,
     features_fingerprint,
     machine_changes,
+    read_manifest,
     require_same_data,
     require_same_features,
     require_same_model,
@@ -226,6 +228,9 @@ def _require_same_seeds(folder: RunFolder, recipe: Recipe) -> None:
     for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
         own = RunFolder(manifest.parent)
         require_same_data(own, lambda: data_files(recipe), hub_data(recipe))
+        known = read_manifest(own).get("functions", [])
+        changed = function_changes(known, fingerprints(recipe.evaluation.functions))
+        require_allowed(changed, inexact=False)
 
 
 # What belongs into `metrics.jsonl`.
@@ -422,6 +427,7 @@ class _Running:
         return build_manifest(
             data_files=data_files(self.recipe),
             hub_data=hub_data(self.recipe),
+            functions=fingerprints(self.recipe.evaluation.functions),
             model=self.job.model_name,
             model_folder=self.job.model_folder,
             seeds={"training": self.recipe.training.seed, "split": self.recipe.data.split.seed},

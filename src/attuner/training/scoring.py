@@ -20,6 +20,7 @@ from attuner.inference.sharing import ALONE, Sharing, shared
 
 if TYPE_CHECKING:
     from attuner.evaluation.evaluate import Evaluation
+    from attuner.evaluation.own_metrics import ScoreFunction
     from attuner.inference.translator import Translator
     from attuner.models.codec import TextCodec
     from attuner.tasks.task import Task
@@ -136,6 +137,8 @@ def generated_scores(
     examples: Sequence[Example],
     options: GenerationOptions,
     *,
+    functions: Sequence[ScoreFunction] = (),
+    num_resamples: int = 0,
     progress: Progress | None = None,
     sharing: Sharing = ALONE,
 ) -> Evaluation:
@@ -146,6 +149,8 @@ def generated_scores(
         codec: Its tokens.
         examples: Whole entries.
         options: How to generate.
+        functions: Metrics of the user's own.
+        num_resamples: Of the bootstrap behind their intervals.
         progress: Called with examples done and in all.
         sharing: Processes that share the generating.
     """
@@ -157,6 +162,8 @@ def generated_scores(
             build_translator(model, codec, options),
             examples,
             metrics=options.metrics,
+            functions=functions,
+            num_resamples=num_resamples,
             num_beams=options.num_beams,
             max_new_tokens=options.max_new_tokens,
             progress=progress,

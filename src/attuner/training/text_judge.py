@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.splitting import normalised
+from attuner.evaluation.own_metrics import NUM_RESAMPLES, OwnMetric
 from attuner.training.events import Compared, Comparison, Event, Progressed
 from attuner.training.hooks import TaskHooks
 from attuner.training.processes import Processes
@@ -40,6 +41,7 @@ class TextJudge:
         codec: The tokens.
         parts: What is scored, by name.
         options: How to generate.
+        own: Metrics of the user's own.
         device: Where the model is.
         computing: Makes the block that a forward of the token loss runs in.
         batch_examples: Rows in one forward of the token loss.
@@ -56,6 +58,7 @@ class TextJudge:
         codec: TextCodec,
         parts: Mapping[str, Part],
         options: GenerationOptions,
+        own: Sequence[OwnMetric] = (),
         *,
         device: torch.device,
         computing: Callable[[], AbstractContextManager[None]],
@@ -70,6 +73,7 @@ class TextJudge:
         self._codec = codec
         self._parts = parts
         self._options = options
+        self._own = own
         self._device = device
         self._computing = computing
         self._batch_examples = batch_examples
@@ -77,7 +81,7 @@ class TextJudge:
         self._emit = emit
 
     def score(self, part: str, *, in_full: bool) -> Scored:
-        """Token loss and the metrics of what the model generates; there are no intervals."""
+        """Token loss and the metrics of what the model generates; own ones have intervals."""
         loss = token_loss(
             self._model,
             self._task,
@@ -93,11 +97,13 @@ class TextJudge:
                 self._codec,
                 self._parts[part].examples,
                 self._options,
+                functions=self._own,
+                num_resamples=NUM_RESAMPLES if in_full else 0,
                 progress=lambda done, total: self._emit(Progressed(f"scoring {part}", done, total)),
                 sharing=self._processes,
             )
         signatures = {**found.signatures, "engine": found.engine}
-        return Scored(with_loss(found.scores, loss), signatures, found.predictions)
+        return Scored(with_loss(found.scores, loss), signatures, found.predictions, found.intervals)
 
     def settle(self) -> None:
         """Nothing is delivered beside the weights."""

@@ -13,6 +13,7 @@ from attuner.data.label_choice import with_labels
 from attuner.data.labels import LabelSet, class_weights
 from attuner.data.stored import spread
 from attuner.errors import DataError, UsageError
+from attuner.evaluation.own_metrics import OwnMetric, own_scores
 from attuner.models.classifier_tokens import ClassifierTokens
 from attuner.models.classifier_usage import LabelUsage, write_label_usage
 from attuner.models.classifiers import (
@@ -31,6 +32,7 @@ from attuner.training.folder import RunFolder, write_text
 from attuner.training.jobs.job import Emit, InTraining
 from attuner.training.label_judge import LabelJudge, LabelPart
 from attuner.training.labelled_data import prepare_labels
+from attuner.training.own import find_and_try
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +71,7 @@ class LabelJob:
         self._folder: Path | None = None
         self._features: LabelledTexts | None = None
         self._parts: dict[str, LabelPart] = {}
+        self._own: list[OwnMetric] = []
         self._text_counts: dict[str, dict[str, int]] = {}
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
@@ -117,6 +120,7 @@ class LabelJob:
         Raises:
             DataError: There is too little, there is one label only, or a held-out one is unknown.
             UsageError: The best metric is F1 of two labels, and there are others.
+            UserError: A metric of the user's own cannot be used.
         """
         task = self.recipe.label_task
         prepared = prepare_labels(
@@ -136,7 +140,14 @@ class LabelJob:
                 "f1 is that of the second of two labels.",
                 "Set training.best_metric=macro_f1, or accuracy.",
             )
+        self._own = find_and_try(self.recipe, self._score_the_truth)
         return DataPrepared(self.prepared.counts, self.prepared.notes)
+
+    def _score_the_truth(self, own: Sequence[OwnMetric]) -> Mapping[str, float]:
+        """What own metrics say of labels that are all right."""
+        examples = self.prepared.validation or self.prepared.test
+        targets = self.labels.encode([example.label for example in examples])
+        return own_scores(own, targets, targets, num_resamples=0).scores if examples else {}
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Checkpoints have theirs; the labels are kept, for whoever has the data no more."""
@@ -251,7 +262,7 @@ class LabelJob:
     def build_judge(self, trained: InTraining, folder: RunFolder) -> LabelJudge:
         """Loss, and metrics with intervals."""
         task: Any = trained.task
-        return LabelJudge(trained, task, self.labels, self._parts, folder, self.emit)
+        return LabelJudge(trained, task, self.labels, self._parts, folder, self.emit, self._own)
 
     def predictions_file(self, folder: RunFolder) -> Path:
         """The run's labels."""

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attuner.data.stored import spread
-from attuner.evaluation.evaluate import generate, require_metrics
+from attuner.evaluation.evaluate import generate, require_metrics, score_texts_by
+from attuner.evaluation.own_metrics import OwnMetric
 from attuner.training import parts, setup, vocabulary
 from attuner.training.data import prepare_data
 from attuner.training.delivery import write_text_model
 from attuner.training.events import DataPrepared, Noted, Progressed
 from attuner.training.folder import RunFolder, new_folder
 from attuner.training.jobs.job import Emit, InTraining
+from attuner.training.own import find_and_try
 from attuner.training.text_judge import TextJudge
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class TextJob:
         self.lowered: list[str] = []
         self._features: SequencePairs | None = None
         self._parts: dict[str, Part] = {}
+        self._own: list[OwnMetric] = []
         self._line_counts: dict[str, dict[str, int]] = {}
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
@@ -76,7 +79,16 @@ class TextJob:
         self.prepared = prepare_data(
             self.recipe, progress=lambda done, total: self.emit(Progressed("reading", done, total))
         )
+        self._own = find_and_try(self.recipe, self._score_the_truth)
         return DataPrepared(self.prepared.counts, self.prepared.notes)
+
+    def _score_the_truth(self, own: Sequence[OwnMetric]) -> Mapping[str, float]:
+        """What own metrics say of texts that are the references themselves."""
+        examples = self.prepared.validation or self.prepared.test
+        if not examples:
+            return {}
+        texts = [example.references[0] for example in examples]
+        return score_texts_by(own, texts, examples, num_resamples=0).scores
 
     def learn_vocabulary(self, folder: Path) -> None:
         """Learn SentencePiece's pieces of both languages, where the recipe wants that."""
@@ -167,6 +179,7 @@ class TextJob:
             self.origin.codec,
             self._parts,
             setup.generation_options(self.recipe),
+            self._own,
             device=trained.device,
             computing=trained.computing,
             batch_examples=self.recipe.generation.batch_examples,
