@@ -111,6 +111,14 @@ def test_the_scores_before_and_after_with_intervals_signatures_and_epochs() -> N
     assert "```yaml\ntask: translation\n```" in text
 
 
+def test_which_scores_are_worse_depends_on_the_metric() -> None:
+    before = {"loss": 1.0, "ter/de": 40.0, "mae": 1.0, "kappa": 0.5, "bleu/fr": 30.0}
+    scored = Scored(split="test", before=before, after=dict.fromkeys(before, 20.0))
+    text = body(TRANSLATION.model_copy(update={"scored": scored}))
+
+    assert "- By loss, MAE, BLEU fr it is worse than what it was tuned from." in text
+
+
 def test_metadata_are_read_back_as_they_were_made(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text(render(TRANSLATION), encoding="utf-8")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from attuner.cards.facts import Facts
 from attuner.cards.markdown import Markdown, code, escaped
 from attuner.cards.sentences import language
+from attuner.evaluation.known_metrics import higher_is_better
 from attuner.evaluation.metric_names import metric_name
 
 # With fewer held-out examples, a score is said to be a rough one.
@@ -57,5 +58,4 @@ def _is_worse(facts: Facts, name: str) -> bool:
     before, after = facts.scored.before.get(name), facts.scored.after[name]
     if before is None or after is None:
         return False
-    lower_is_better = name.partition("/")[0] in ("loss", "ter", "mae")
-    return after > before if lower_is_better else after < before
+    return after < before if higher_is_better(name) else after > before

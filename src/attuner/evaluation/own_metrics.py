@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from attuner.errors import UserError, first_line
-from attuner.evaluation import label_metrics, metrics
 from attuner.evaluation.bootstrap import SEED, interval, resamples
+from attuner.evaluation.known_metrics import KNOWN
 
 # Predictions and what is true, of all examples → values by name.
 ScoreFunction = Callable[[Any, Any], Mapping[str, float]]
@@ -22,7 +22,6 @@ ScoreFunction = Callable[[Any, Any], Mapping[str, float]]
 NUM_RESAMPLES = 200
 
 _NAME = re.compile(r"[\w.@-]+")
-_TAKEN = {"loss", *metrics.METRICS, *(name for of in label_metrics.METRICS.values() for name in of)}
 _EXPECTED = (
     "Expected a function of predictions and of what is true that returns a dictionary of numbers, "
     'such as {"kappa": 0.5}.'
@@ -81,10 +80,10 @@ class OwnMetric:
         if not is_mapping or not all(isinstance(value, Real) for value in found.values()):
             raise UserError(f"{self.name} returned {found!r}.", _EXPECTED, _REMEDY)
         for name in found:
-            if name in _TAKEN or not isinstance(name, str) or not _NAME.fullmatch(name):
+            if name in KNOWN or not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise UserError(
                     f"{self.name} gives a score the name {name!r}"
-                    f"{', which is that of another metric' if name in _TAKEN else ''}.",
+                    f"{', which is that of another metric' if name in KNOWN else ''}.",
                     "Expected a name of its own, of letters, digits, `_`, `-`, `.` and `@`.",
                     "Choose another one.",
                 )

@@ -52,7 +52,7 @@ def compared(
         num_equal=equal,
         metric=metrics[0],
         margin=margin,
-        fall=fall(before, after, metrics[0], origin.labels),
+        fall=fall(before, after, metrics[0]),
         original=before,
         exported=after,
     )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attuner.data.labelled import LabelledExample
-from attuner.data.labels import Kind, LabelSet
+from attuner.data.labels import Kind
 from attuner.data.units import Example
+from attuner.evaluation.known_metrics import higher_is_better
 
 if TYPE_CHECKING:
     from attuner.inference.classifier import Classifier
@@ -104,14 +105,14 @@ def measure_labels(
     )
 
 
-def fall(before: Measured, after: Measured, metric: str, labels: LabelSet | None) -> float:
+def fall(before: Measured, after: Measured, metric: str) -> float:
     """By how much a score is worse than before, in points; below 0 where it is better."""
     old, new = before.scores[metric], after.scores[metric]
     if math.isnan(old):  # a correlation of constants says nothing
         return 0.0
     if math.isnan(new):
         return math.inf
-    return old - new if _higher_is_better(metric, labels) else new - old
+    return old - new if higher_is_better(metric) else new - old
 
 
 def folder_bytes(*folders: Path) -> int:
@@ -122,16 +123,6 @@ def folder_bytes(*folders: Path) -> int:
         for path in folder.iterdir()
         if path.is_file() and not path.name.startswith(".")
     )
-
-
-def _higher_is_better(metric: str, labels: LabelSet | None) -> bool:
-    if labels is None:
-        from attuner.evaluation.metrics import METRICS
-
-        return METRICS[metric].higher_is_better
-    from attuner.evaluation.label_metrics import METRICS as OF_LABELS
-
-    return OF_LABELS[labels.kind][metric].higher_is_better
 
 
 def _comparable(label: Any) -> Any:

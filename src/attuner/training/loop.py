@@ -17,6 +17,7 @@ import numpy as np
 
 from attuner.data.batching import BatchPlan, Update
 from attuner.errors import RunError
+from attuner.evaluation.known_metrics import higher_is_better
 from attuner.training.events import BadLoss, Evaluated, Event, Finished, Saved, Split, Stepped
 from attuner.training.gradient import Gradient, OutOfMemoryError, leave_gradient
 from attuner.training.optimizer import learning_rate_at
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from attuner.tasks.task import Batch
     from attuner.training.averaging import Ema
 
-# Scores of which less is better.
-FALLING = frozenset({"loss", "ter", "mae"})
 # A loss has exploded beyond so many nats a target token (guessing among a million words takes 14)
 # and so many times the lowest so far: random weights of T5 begin above 150.
 EXPLODED, EXPLODED_TIMES = 100.0, 10.0
@@ -368,4 +367,4 @@ def is_better(value: float, best: float | None, metric: str, min_delta: float = 
     """Whether `value` is better than `best` by more than `min_delta`; NaN never is."""
     if best is None:
         return value == value
-    return best - value > min_delta if metric in FALLING else value - best > min_delta
+    return (value - best if higher_is_better(metric) else best - value) > min_delta
