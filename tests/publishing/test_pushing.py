@@ -13,12 +13,14 @@ import pytest
 from hub.server import Hub, wait_until
 
 import attuner
+from attuner.cards.truth import require_true_card
 from attuner.errors import HubError, ModelError, UserError
 from attuner.publishing.outbox import Outbox
 from attuner.publishing.pushing import push, push_rest
 from attuner.recipe_loading import dump_recipe
 from attuner.training.events import Event, Noted, Progressed
 from attuner.training.folder import RunFolder
+from attuner.training.run import Run
 
 MODEL = ["config.json", "generation_config.json", "model.safetensors", "source.spm", "target.spm",
          "tokenizer_config.json", "vocab.json"]  # fmt: skip
@@ -86,6 +88,39 @@ def test_a_name_of_ones_own_or_of_an_organisation(
     assert hub.repos[found].messages == ["First"]
     assert not hub.repos[found].private
     assert sorted(hub.files(found)) == MODEL
+
+
+def test_a_pushed_card_names_the_repository(hub: Hub, tuned: Run, tmp_path: Path) -> None:
+    """It is true there and here; what lies here still names the folder here."""
+    card = (tuned.model_folder / "README.md").read_text(encoding="utf-8")
+    assert push(tuned.folder, "team/tuned").notes == ()
+    there = hub.clone("team/tuned", tmp_path / "there")
+    pushed = (there / "README.md").read_text(encoding="utf-8")
+
+    assert "model = attuner.load('team/tuned')" in pushed
+    assert "`attuner card team/tuned --check`" in pushed
+    assert "test/model" not in pushed
+    assert require_true_card(there).address == "team/tuned"
+    assert require_true_card(tuned.model_folder).address == "test/model"
+    assert (tuned.model_folder / "README.md").read_text(encoding="utf-8") == card
+    by_folder = push(tuned.model_folder, "model")
+    assert b"attuner.load('alice/model')" in hub.files(by_folder.hub_id)["README.md"]
+
+
+def test_a_card_with_words_of_somebody_is_pushed_as_it_is(
+    hub: Hub, tuned: Run, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tuned.model_folder, model)
+    card = (model / "README.md").read_text(encoding="utf-8")
+    (model / "README.md").write_text(f"{card}\nOurs.\n", encoding="utf-8")
+    assert push(model, "tuned").notes == (
+        "README.md is pushed as it is: it has been written into since it was rendered.",
+    )
+    assert hub.files("alice/tuned")["README.md"].endswith(b"\nOurs.\n")
+    (model / "card.json").write_text("{", encoding="utf-8")
+    (note,) = push(model, "broken").notes
+    assert note.startswith(f"README.md is pushed as it is: {model}/card.json")
 
 
 def test_large_files_go_in_parts(hub: Hub, marian: Path) -> None:

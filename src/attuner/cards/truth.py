@@ -44,6 +44,27 @@ def rewrite_card(facts: Facts, folder: Path, *, overwrite: bool = False) -> None
     _write(facts, folder)
 
 
+def write_at(address: str, folder: Path, target: Path) -> bool:
+    """Write the card and the facts of a model folder as they are where it has another address.
+
+    Args:
+        address: What its usage calls it by there.
+        folder: The model folder.
+        target: Where to write.
+
+    Returns:
+        Whether they were written: not where somebody has written into the card.
+
+    Raises:
+        ModelError: The facts are broken.
+    """
+    facts = read_facts(folder)
+    if _is_edited(folder, facts):
+        return False
+    _write(facts.model_copy(update={"address": address}), target)
+    return True
+
+
 def require_true_scores(folder: Path, facts: Facts) -> None:
     """Refuse facts whose scores are of other files than those in the folder.
 

@@ -17,6 +17,7 @@ from typing import Any
 from attuner.errors import UserError
 from attuner.publishing.hub import commit, open_target
 from attuner.publishing.outbox import Order, Outbox
+from attuner.publishing.pushed_card import card_under
 from attuner.publishing.states import files_of, is_obsolete, left_out
 
 _LOWEST_PRIORITY = 19
@@ -61,6 +62,8 @@ def push_state(outbox: Outbox, place: Path, order: Order) -> None:
     outbox.note(hub_id=target.hub_id)
     model = Path(order.model) if order.model else place / "model"
     files = files_of(place, model, with_checkpoints=order.with_checkpoints)
+    card, told = card_under(target.hub_id, model, place / "card")
+    files |= card
     pickles = left_out(model)
     url, notes = commit(
         target, files, message=order.message, obsolete=is_obsolete, tag=order.tag,
@@ -70,7 +73,7 @@ def push_state(outbox: Outbox, place: Path, order: Order) -> None:
         notes.append(f"Not pushed, as they can run code: {', '.join(pickles)}.")
     outbox.note(
         url=url, message=order.message, step=order.step, is_complete=order.is_complete,
-        notes=(*target.notes, *notes),
+        notes=(*target.notes, *told, *notes),
     )  # fmt: skip
 
 
