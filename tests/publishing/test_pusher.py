@@ -17,6 +17,7 @@ import pytest
 from hub.server import Hub, wait_until
 from safetensors.torch import load_file
 
+from attuner.cards.truth import require_true_card
 from attuner.publishing.outbox import Outbox
 from attuner.publishing.pusher import Pusher
 from attuner.publishing.pushing import push_rest
@@ -90,6 +91,13 @@ def test_each_state_is_a_model_and_what_resuming_needs(
         "manifest.json", "metrics.jsonl", "recipe.yaml",
     }  # fmt: skip
     assert not Outbox(run.folder / "hub").is_pending
+    cards = [(state / "README.md").read_text(encoding="utf-8") for state in states]
+    facts = [require_true_card(state) for state in states]
+    assert "**In progress**: no result, but the state of a run after step 3 of 6." in cards[0]
+    assert facts[0].scored.after == run.epochs[1]["scores"]
+    assert "In progress" not in cards[-1]
+    assert {fact.address for fact in facts} == {"alice/tuned"}
+    assert {fact.name for fact in facts} == {"tuned"}
 
 
 @pytest.mark.slow

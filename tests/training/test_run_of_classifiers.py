@@ -68,6 +68,8 @@ def run(recipe: Recipe) -> tuple[Run, list[Event]]:
 def test_what_is_made_from_checkpoints_alone_is_what_is_delivered(
     build: Build, tmp_path: Path
 ) -> None:
+    from attuner.cards.truth import require_true_card, write_card
+    from attuner.training.card import facts_so_far
     from attuner.training.folder import RunFolder
     from attuner.training.snapshot import write_model_so_far
 
@@ -75,12 +77,15 @@ def test_what_is_made_from_checkpoints_alone_is_what_is_delivered(
     (tmp_path / "reviews.csv").unlink()  # the labels are known without the data
     made = tmp_path / "made"
     made.mkdir()
-    write_model_so_far(RunFolder(done.folder), made)
+    snapshot = write_model_so_far(RunFolder(done.folder), made)
     files = sorted(path.name for path in made.iterdir())
     delivered = sorted(path.name for path in done.model_folder.iterdir())
     assert sorted([*files, "README.md", "card.json"]) == delivered  # the card tells of scores
     for name in files:
         assert (done.model_folder / name).read_bytes() == (made / name).read_bytes(), name
+    write_card(facts_so_far(snapshot, RunFolder(done.folder), made), made)
+    (best,) = [event for event in done.epochs if event["step"] == snapshot.step]
+    assert require_true_card(made).scored.after == best["scores"]
 
 
 def notes(events: list[Event]) -> list[str]:

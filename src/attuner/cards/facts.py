@@ -267,6 +267,8 @@ class Facts(_Section):
         exports: Other formats of it that were made and measured.
         files: SHA-256 of the files that the scores are of, by name.
         card: SHA-256 of the card that was rendered last: another one was written into.
+        so_far: Of a run that is not over: how far it was, and which of its weights these are, in
+            words that begin with "after"; "" of a result.
     """
 
     name: str
@@ -285,6 +287,7 @@ class Facts(_Section):
     exports: list[Export] = []
     files: dict[str, str] = {}
     card: str = ""
+    so_far: str = ""
 
 
 def read_facts(folder: Path) -> Facts:

@@ -29,7 +29,12 @@ def _limits(facts: Facts) -> Iterator[str]:
         "worse than what it was tuned from. Score it on your own: "
         f"{code(f'attuner evaluate {facts.address} DATA')}."
     )
-    if not scored.split:
+    if facts.so_far:
+        yield (
+            "The run was not over. Its result is scored anew, on test examples where it has any: "
+            "scores on validation examples, by which weights are chosen, are flattering."
+        )
+    elif not scored.split:
         yield "Nothing was held out, so that nothing is known of how good it is."
     elif scored.split == "validation":
         yield (

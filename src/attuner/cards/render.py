@@ -22,6 +22,7 @@ def render(facts: Facts) -> str:
     body = _template().render(
         facts=facts,
         opening=sentences.opening(facts),
+        so_far_words=sentences.so_far_words(facts),
         score_table=tables.score_table(facts),
         score_words=sentences.score_words(facts),
         usage_words=sentences.usage_words(facts),

@@ -43,6 +43,13 @@ def opening(facts: Facts) -> Markdown:
     return Markdown(f"A model that {does}; {began}.")
 
 
+def so_far_words(facts: Facts) -> Markdown:
+    """That the model is none to rely on yet; "" of a result."""
+    if not facts.so_far:
+        return Markdown()
+    return Markdown(f"**In progress**: no result, but the state of a run {escaped(facts.so_far)}.")
+
+
 def language(code: str) -> str:
     """A language by its English name and its code.
 

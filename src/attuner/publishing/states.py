@@ -52,10 +52,13 @@ def files_of(place: Path, model: Path, *, with_checkpoints: bool) -> dict[str, P
     """
     kept = RunFolder(place / RUN)
     if not model.is_dir():
+        from attuner.cards.truth import write_card
+        from attuner.training.card import facts_so_far
         from attuner.training.snapshot import write_model_so_far
 
         with new_folder(model) as partial:
-            write_model_so_far(kept, partial)
+            made = write_model_so_far(kept, partial)
+            write_card(facts_so_far(made, kept, partial), partial)
     found = {path.relative_to(model).as_posix(): path for path in _pushed(model)}
     lasting = (kept.recipe, kept.manifest, kept.metrics)
     for path in _pushed(kept.path):

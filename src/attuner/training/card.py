@@ -36,12 +36,13 @@ from attuner.models.usage import read_usage
 from attuner.training.data import sources_by_place
 from attuner.training.folder import RunFolder
 from attuner.training.label_judge import in_words
+from attuner.training.result import Run
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
     from attuner.training.events import SeedsCompared
     from attuner.training.jobs import Job
-    from attuner.training.result import Run
+    from attuner.training.snapshot import Snapshot
 
 # Held-out texts that are longer are not shown.
 _LONGEST_SHOWN = 120
@@ -61,7 +62,18 @@ def facts_of_run(
         model: The model folder as far as it is written.
         notes: What was noted of the data.
     """
-    events = folder.events()
+    return _facts(recipe, job, folder, run, model, notes, folder.events())
+
+
+def _facts(
+    recipe: Recipe,
+    job: Job,
+    folder: RunFolder,
+    run: Run,
+    model: Path,
+    notes: Sequence[str],
+    events: Sequence[Mapping[str, Any]],
+) -> Facts:
     base = _base(recipe, job, events, model)
     return Facts(
         name=recipe.output.name,
@@ -77,6 +89,44 @@ def facts_of_run(
         shown=_shown(job.predictions_file(folder), recipe.output.card_examples),
         training=_training(recipe, folder, run, events),
     )
+
+
+def facts_so_far(made: Snapshot, folder: RunFolder, model: Path) -> Facts:
+    """What the card of a model says that was made amid a run.
+
+    Its scores are those that the run had on validation by these weights; nothing is scored for it.
+
+    Args:
+        made: What made it.
+        folder: The run's folder, or a copy of it.
+        model: The model folder as far as it is written.
+    """
+    # A run that was killed has gone further than its last checkpoint.
+    events = [
+        event
+        for event in folder.events()
+        if event.get("step", 0) <= made.last_step and event["event"] != "finished"
+    ]
+    scored = [e for e in events if e["event"] == "evaluated" and e["split"] == "validation"]
+    validated = [event for event in scored if event["when"] in ("before", "epoch", "steps")]
+    before = next((event for event in validated if event["when"] == "before"), None)
+    after = next((e for e in reversed(validated) if e["step"] == made.step), None)
+    stepped, prepared = _last(events, "stepped"), _last(events, "dataprepared")
+    run = Run(
+        folder.path, folder.model,
+        before=before["scores"] if before and after else {},
+        after=after["scores"] if after else {},
+        signatures=after["signatures"] if after else {},
+        split="validation" if after else "",
+        seconds=stepped["seconds"],
+        counts=prepared["counts"],
+        epochs=validated,
+    )  # fmt: skip
+    so_far = f"after step {made.last_step:,} of {stepped['num_steps']:,}"
+    if made.step != made.last_step:
+        so_far += f", with the best weights until then, those after step {made.step:,}"
+    facts = _facts(made.recipe, made.job, folder, run, model, prepared["notes"], events)
+    return facts.model_copy(update={"so_far": so_far, "shown": [], "labels": []})
 
 
 def add_seeds(folder: Path, recipe: Recipe, address: Path, compared: SeedsCompared) -> None:
@@ -226,7 +276,7 @@ def _shown(predictions: Path, number: int) -> list[Shown]:
     if not number or not predictions.is_file():
         return []
     rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
-    shown = [_example(row) for row in rows]
+    shown = [_example(row) for row in rows if row["after"] is not None]  # it is amid a run
     short = [
         row for row in shown if len(row.source) + len(row.pair) <= _LONGEST_SHOWN and row.source
     ]
@@ -257,7 +307,7 @@ def _training(
     manifest = json.loads(folder.manifest.read_text(encoding="utf-8"))
     stepped = _last(events, "stepped")
     return Training(
-        num_steps=finished.get("num_steps", 0),
+        num_steps=finished.get("num_steps", stepped.get("step", 0)),
         epochs=stepped.get("epoch", 0),
         batch=planned.get("batch", ""),
         num_tokens=planned.get("num_tokens", 0),
