@@ -172,6 +172,13 @@ def test_without_a_token_the_run_goes_on(
         run, lines,
     ):  # fmt: skip
         pass
+    assert lines[0] == (
+        "alice/tuned: there is no token of the Hugging Face Hub here. The run goes on; it is "
+        "pushed from the next checkpoint on after you have logged in. Log in with `hf auth login`, "
+        "in a notebook with `from huggingface_hub import notebook_login; notebook_login()`, or set "
+        "HF_TOKEN."
+    )
+    assert hub.requests == []
     (said,) = not_pushed(lines)[-1:]
     assert said == (
         "Not pushed: alice/tuned: there is no token of the Hugging Face Hub here.\n"

@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Self
 from attuner.errors import HubError, first_line
 from attuner.publishing.outbox import Outbox
 from attuner.publishing.pushing import order_of, put_run, telling
+from attuner.publishing.refusals import no_token_yet
 from attuner.publishing.sender import Sender
-from attuner.training.events import Delivered, Event, Listener, Noted, Planned, Saved, Stepped
+from attuner.training.events import (
+    Begun,
+    Delivered,
+    Event,
+    Listener,
+    Noted,
+    Planned,
+    Saved,
+    Stepped,
+)
 from attuner.training.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -72,6 +82,8 @@ class Pusher:
         """Hear of an event."""
         try:
             match event:
+                case Begun():
+                    self._begin(event)
                 case Planned():
                     self._epoch = 0.0
                 case Stepped():
@@ -95,10 +107,8 @@ class Pusher:
     def _push(self, folder: Path, step: int, *, is_complete: bool) -> None:
         """Have the state of just now pushed."""
         run = RunFolder(folder)
-        if not self._begin(run):
+        if self._run != run or self._options is None or self._sender is None:
             return
-        assert self._options is not None
-        assert self._sender is not None
         self._look()
         self._say_pushed()
         if is_complete:
@@ -108,18 +118,19 @@ class Pusher:
         put_run(run, self._sender.outbox, order)
         self._sender.start()
 
-    def _begin(self, run: RunFolder) -> bool:
-        """Whether this run is to be pushed; of several seeds, the result alone is."""
-        if self._run is None or self._run.path != run.path:
-            from attuner.recipe_loading import load_recipe
+    def _begin(self, event: Begun) -> None:
+        """Get ready where this run is to be pushed; of several seeds, the result alone is."""
+        run, options = RunFolder(event.folder), event.recipe.publish
+        is_one_of_seeds = self._run is not None and self._run.path == run.path.parent
+        if options.hub_id is None or is_one_of_seeds:
+            return
+        self._run, self._options = run, options
+        self._sender = Sender(Outbox(run.path / "hub"), is_background=True)
+        self._url = self._sender.outbox.record.url
+        from huggingface_hub import get_token
 
-            if run.path.name.startswith("seed-") and RunFolder(run.path.parent).recipe.is_file():
-                return False
-            self._run, self._options = run, load_recipe(run.recipe).publish
-            if self._options.hub_id is not None:
-                self._sender = Sender(Outbox(run.path / "hub"), is_background=True)
-                self._url = self._sender.outbox.record.url
-        return self._sender is not None
+        if not get_token():
+            self._say(no_token_yet(options.hub_id))
 
     def _look(self) -> None:
         """Say what became of the last push, and begin the next one if something has come."""

@@ -24,6 +24,14 @@ def no_token(hub_id: str, again: str) -> HubError:
     )
 
 
+def no_token_yet(hub_id: str) -> str:
+    """What one who is not logged in reads at the start of a run that is to be pushed."""
+    return (
+        f"{hub_id}: there is no token of the Hugging Face Hub here. The run goes on; it is pushed "
+        f"from the next checkpoint on after you have logged in. {_LOG_IN}"
+    )
+
+
 @contextmanager
 def in_words(hub_id: str, again: str) -> Iterator[None]:
     """Turn what goes wrong with the Hub inside the block into words.

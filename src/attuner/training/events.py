@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from attuner.evaluation.classification import LabelRow
+    from attuner.recipe import Recipe
 
 # Lower and upper bound by score.
 Intervals = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run is about to begin, or to go on; of several seeds, each once more.
+
+    Attributes:
+        folder: Its folder.
+        recipe: What it goes by.
+    """
+
+    folder: Path
+    recipe: Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +291,8 @@ class Noted:
 
 
 Event = (
-    DataPrepared
+    Begun
+    | DataPrepared
     | Planned
     | Stepped
     | BadLoss
@@ -293,6 +308,12 @@ Event = (
     | Noted
 )
 Listener = Callable[[Event], None]
+
+
+def tell(listeners: Sequence[Listener], event: Event) -> None:
+    """Tell all listeners of an event."""
+    for listener in listeners:
+        listener(event)
 
 
 def fetching(done: int, total: int) -> Progressed:

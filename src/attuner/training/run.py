@@ -20,6 +20,7 @@ from attuner.training.delivery import choose_weights, merge_as_delivered
 from attuner.training.disk import require_space
 from attuner.training.events import (
     BadLoss,
+    Begun,
     DataPrepared,
     Delivered,
     Evaluated,
@@ -30,6 +31,7 @@ from attuner.training.events import (
     Planned,
     Split,
     Stepped,
+    tell,
 )
 from attuner.training.folder import (
     RunFolder,
@@ -104,6 +106,7 @@ def _train(recipe: Recipe, processes: Processes, listeners: Sequence[Listener]) 
             tracked(recipe, folder, listeners, processes) as told,
         ):
             processes.once(lambda: write_text(folder.recipe, dump_recipe(recipe)))
+            tell(told, Begun(folder.path, recipe))
             if recipe.training.seeds > 1:
                 return _train_seeds(recipe, folder, processes, told)
             return _Running(recipe, folder, processes, told, requests).run(resumes=False)
@@ -161,6 +164,7 @@ def _resume(
         running(folder, processes) as requests,
         tracked(wanted, folder, listeners, processes) as told,
     ):
+        tell(told, Begun(folder.path, wanted))
         if wanted.training.seeds > 1:
             processes.once(lambda: _require_same_seeds(folder, wanted))
             return _train_seeds(wanted, folder, processes, told)

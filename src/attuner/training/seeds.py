@@ -16,7 +16,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from attuner.training.card import add_seeds
-from attuner.training.events import Delivered, Event, Listener, Noted, SeedsCompared, Spread
+from attuner.training.events import Delivered, Event, Listener, Noted, SeedsCompared, Spread, tell
 from attuner.training.folder import RunFolder, new_folder, write_lines
 from attuner.training.loop import is_better
 from attuner.training.processes import ALONE, Processes
@@ -60,7 +60,7 @@ def train_seeds(
     for place, seed in enumerate(seeds, start=1):
         done = once(partial(_done, folder, seed))
         if done is None:
-            _tell(listeners, Noted(f"Seed {seed}, {place} of {len(seeds)}:"))
+            tell(listeners, Noted(f"Seed {seed}, {place} of {len(seeds)}:"))
             own = RunFolder(folder.path / f"seed-{seed}")
             told = _without_delivery(listeners)
             if once(partial(_is_begun, own)):
@@ -73,7 +73,7 @@ def train_seeds(
     best = _best_seed(runs, metric)
     compared = SeedsCompared(seeds, _spreads(list(runs.values()), metric), metric, best)
     once(lambda: _deliver(runs[best].model_folder, recipe, folder.model, compared))
-    _tell(listeners, compared)
+    tell(listeners, compared)
     run = replace(
         runs[best],
         folder=folder.path,
@@ -87,7 +87,7 @@ def train_seeds(
         usage={where: text.replace(str(runs[best].model_folder), str(folder.model))
                for where, text in run.usage.items()},
     )  # fmt: skip
-    _tell(listeners, delivered)
+    tell(listeners, delivered)
     return run
 
 
@@ -130,11 +130,6 @@ def _without_delivery(listeners: Sequence[Listener]) -> list[Listener]:
         return listen
 
     return [passing(listener) for listener in listeners]
-
-
-def _tell(listeners: Sequence[Listener], event: Event) -> None:
-    for listener in listeners:
-        listener(event)
 
 
 def _keep(folder: RunFolder, seed: int, run: Run) -> None:
