@@ -50,7 +50,7 @@ AIMS = (
     "attuner.training.run.accept",  # amid resuming
 )
 _REPEATED = AIMS[:4]
-_TIMES = ("seconds", "train_seconds")
+_TIMES = ("seconds", "train_seconds", "seconds_before")
 _IMPORTS = (
     "torch", "transformers", "accelerate", "ctranslate2", "sacrebleu", "peft", "matplotlib.pyplot",
     "attuner.cli", "attuner.training.run", "attuner.tasks.translation", "attuner.models.adapters",

@@ -16,8 +16,10 @@ from lessons import Tune
 from attuner.errors import RunError
 from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
+from attuner.runs_view import took
 from attuner.training.checkpoint_folder import seal
 from attuner.training.events import Event, Finished, Noted, Saved, Stepped
+from attuner.training.past import read_run
 from attuner.training.run import Run, begin_or_resume, resume, train
 
 STEPS = ("step-000003", "step-000006", "step-000009")
@@ -54,6 +56,21 @@ def test_a_complete_run_is_scored_and_delivered_again_without_training(run: Run)
     scored = [line for line in lines(run.folder) if line["event"] == "evaluated"]
     assert [line["when"] for line in scored] == ["before", "after"]
     assert [line["event"] for line in lines(run.folder)].count("delivered") == 1
+
+
+def test_the_time_that_a_run_took_is_that_of_all_its_starts(run: Run) -> None:
+    state = run.folder / "checkpoints" / STEPS[2] / "state.json"
+    about = json.loads(state.read_text(encoding="utf-8"))
+    first = about["loop"]
+    assert 0 < first["seconds_before"] + first["seconds"] < run.seconds
+    about["loop"] |= {"seconds": 3000.0, "seconds_before": 600.0}
+    state.write_text(json.dumps(about), encoding="utf-8")
+    seal(state.parent)
+    again, _ = resumed(run.folder)
+
+    assert 3600 < again.seconds < 3700
+    assert read_run(run.folder).seconds == again.seconds
+    assert took(read_run(run.folder)).startswith("1 h 00 min")
 
 
 def test_a_run_that_stopped_early_is_not_trained_on(tune: Tune) -> None:

@@ -53,6 +53,8 @@ class LoopState:
         without_gain: Evaluations since the best.
         seconds: Time in the loop so far.
         train_seconds: Time in updates alone.
+        seconds_before: Time before the loop, of each start that the state has come from: reading,
+            encoding, first scores. The loop leaves it as it is.
         num_skipped: Updates not made, as their loss was bad.
         num_splits: Micro-batches cut in two, as memory ran out.
         lowest: Lowest loss of an update so far, in nats a target token, or None.
@@ -68,6 +70,7 @@ class LoopState:
     without_gain: int = 0
     seconds: float = 0.0
     train_seconds: float = 0.0
+    seconds_before: float = 0.0
     num_skipped: int = 0
     num_splits: int = 0
     lowest: float | None = None

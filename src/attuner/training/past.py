@@ -128,7 +128,7 @@ class PastRun:
 
     @property
     def seconds(self) -> float | None:
-        """Time that it took; None where it is not over. Of several seeds, of all."""
+        """Time that it took in all its starts; None where it is not over. Of all seeds."""
         if self.seeds:
             return sum(seed.seconds for seed in self.seeds)
         delivered = self.last(Delivered)

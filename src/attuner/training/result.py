@@ -19,7 +19,8 @@ class Run:
         after: Scores of the delivered weights on `split`.
         signatures: The settings behind each score.
         split: `test`, or `validation` where there is no test split; "" where nothing is held out.
-        seconds: From the first file read to the model written.
+        seconds: From the first file read to the model written; of a run that was resumed, of all
+            its starts, but for what was done in vain after the checkpoint that it went on from.
         counts: Numbers of entries: `read`, `skipped`, `split`; of lines: `cut` at the token limits
             by part and side and, with `data.too_long=skip`, `too long`.
         epochs: Validation scores over the run, first the untuned model's.

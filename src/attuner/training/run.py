@@ -326,7 +326,8 @@ class _Running:
         once(lambda: self._keep_manifest(self._manifest(features), resumes))
         with self.hooks:
             self.scorer.before()
-            state = self._loop(resumes)
+            state = self._loop(resumes, began)
+            ended = time.perf_counter()
             epoch = self.plan.num_epochs(state.step)
             choose_weights(
                 self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
@@ -334,7 +335,8 @@ class _Running:
             with self.hooks.taken_out():
                 merge_as_delivered(self.recipe, self.raw_model)
             self.scorer.after(state.step, epoch)
-        return once(lambda: self._deliver(time.perf_counter() - began))
+        before = state.seconds_before + state.seconds
+        return once(lambda: self._deliver(before + time.perf_counter() - ended))
 
     def _learn_vocabulary(self, folder: Path) -> None:
         """Learned once, where the recipe wants that, it is that of all processes."""
@@ -451,12 +453,13 @@ class _Running:
         checkpoint = (4 if self.ema else 3) * trained
         return checkpoint * (self.recipe.training.keep_checkpoints + 2) + 2 * model
 
-    def _loop(self, resumes: bool) -> LoopState:
+    def _loop(self, resumes: bool, began: float) -> LoopState:
         options = self.recipe.training
         state = LoopState()
         if resumes:
             state = self.store.load_last()
             self.processes.once(lambda: self._go_on_after(state.step))
+        state.seconds_before += time.perf_counter() - began
         num_steps = options.max_steps or self.plan.num_updates(options.epochs)
         for note in setup.warmup_note(self.recipe, num_steps):
             self.emit(Noted(note))
