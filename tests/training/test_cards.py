@@ -284,6 +284,40 @@ def test_the_card_of_an_adapter_goes_with_its_base(
     )
 
 
+def test_the_base_of_an_adapter_may_move(tune: Tune, marian: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(marian, base)
+    run, _ = tune(*ADAPTER, f"model={base}", "model.adapter.save=separate", "training.epochs=1")
+    folder = run.model_folder
+    true = f"{folder / 'README.md'} is true: its scores are of the files beside it.\n"
+    assert card_command(str(folder), "--check") == (0, true)
+    moved = base.rename(tmp_path / "moved")
+    not_compared = (
+        f"Not compared: {folder} is an adapter of {base}, which cannot be used: {base}: no such "
+        "folder.\n"
+        f"If it has moved, name its place in base_model_name_or_path of {folder}/"
+        "adapter_config.json.\n"
+    )
+    assert card_command(str(folder), "--check") == (0, true + not_compared)
+    code, said = card_command(str(folder), "--check", "--json")
+    assert json.loads(said)["not_compared"] == not_compared.split("\n")[0].split(": ", 1)[1]
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = str(moved)
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    assert card_command(str(folder), "--check") == (0, true)
+    change_weights(moved)
+    assert card_command(str(folder), "--check")[1].startswith(
+        f"{folder} is an adapter of {moved}, whose weights are no longer those of then.\n"
+    )
+    shutil.rmtree(moved)
+    settings["r"] = 1 + settings["r"]  # which decides what it says
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    code, said = card_command(str(folder), "--check")
+    assert (code, said.split("\n")[0]) == (
+        1, f"{folder}: the card no longer matches: adapter_config.json has changed.",
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def moods(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     """Trains classifiers of moods, stars or tags."""

@@ -68,6 +68,8 @@ def write_at(address: str, folder: Path, target: Path) -> bool:
 def require_true_scores(folder: Path, facts: Facts) -> None:
     """Refuse facts whose scores are of other files than those in the folder.
 
+    The model that an adapter is for is compared where it is found; see `missing_base`.
+
     Raises:
         ModelError: The weights, the tokenizer or a configuration are not those that were scored.
     """
@@ -78,9 +80,20 @@ def require_true_scores(folder: Path, facts: Facts) -> None:
             "Its scores are of the files whose SHA-256 is in card.json, and of no others.",
             f"Put them back, or score the model as it is: attuner evaluate {folder} DATA",
         )
+    if missing_base(folder):
+        return
     base = base_folder(folder)
     if base is not None:
         require_same_base(folder, base)
+
+
+def missing_base(folder: Path) -> str:
+    """Why the model that an adapter is for cannot be compared: it is not found; "" where it is."""
+    try:
+        base_folder(folder)
+    except ModelError as error:
+        return error.happened
+    return ""
 
 
 def require_true_card(folder: Path) -> Facts:

@@ -152,7 +152,7 @@ def card(
 ) -> None:
     """Render the card of a model, README.md in its folder, anew; or check that it is true."""
     from attuner.cards.facts import read_facts
-    from attuner.cards.truth import require_true_card, rewrite_card
+    from attuner.cards.truth import missing_base, require_true_card, rewrite_card
     from attuner.models.loading import resolve_model
 
     if check and overwrite:
@@ -169,13 +169,19 @@ def card(
     else:
         facts = read_facts(folder)
         rewrite_card(facts, folder, overwrite=overwrite)
-    path = folder / "README.md"
+    path, missing = folder / "README.md", missing_base(folder)
     if as_json:
-        print_json({"card": str(path), "is_true": True, "scores": facts.scored.after})
-    elif check:
-        typer.echo(f"{path} is true: its scores are of the files beside it.")
-    else:
-        typer.echo(f"Wrote {path}.")
+        said = {"card": str(path), "is_true": True, "scores": facts.scored.after}
+        print_json({**said, "not_compared": missing})
+        return
+    typer.echo(
+        f"{path} is true: its scores are of the files beside it." if check else f"Wrote {path}."
+    )
+    if missing:
+        typer.echo(
+            f"Not compared: {missing}\nIf it has moved, name its place in base_model_name_or_path "
+            f"of {folder / 'adapter_config.json'}."
+        )
 
 
 def push(

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attuner.models.loading import TOKENIZER_FILES
+from attuner.models.loading import ADAPTER_CONFIG, TOKENIZER_FILES
 
 if TYPE_CHECKING:
     from attuner.models.codec import TextCodec
@@ -20,6 +20,8 @@ _DECISIVE = (
     "*.safetensors.index.json", "config.json", "generation_config.json", "attuner.json",
     "adapter_config.json", "base_model.json",
 )  # fmt: skip
+# Where the base of an adapter lies.
+_PLACE = ("base_model_name_or_path", "revision")
 # They change with each export.
 _OF_NO_TOKENIZER = ("card.json", "export.json")
 _LIBRARIES = ("sentencepiece", "tokenizers", "transformers")
@@ -60,8 +62,19 @@ def model_fingerprint(folder: Path) -> dict[str, str]:
     """SHA-256 of each file that decides what a model says, by its name.
 
     Those are the weights, the configurations, the tokenizer's files, what it was tuned for, and of
-    an adapter which model it is for.
+    an adapter which model it is for: by the fingerprint of that one's weights, wherever it lies.
     """
     patterns = ("*.safetensors", *_DECISIVE, *TOKENIZER_FILES)
     paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    return {path.name: file_sha256(path) for path in sorted(paths)}
+    digest = {ADAPTER_CONFIG: _sha256_but_for_place}
+    return {path.name: digest.get(path.name, file_sha256)(path) for path in sorted(paths)}
+
+
+def _sha256_but_for_place(adapter_config: Path) -> str:
+    """SHA-256 of an adapter's settings, without where its base lies: that may move."""
+    try:
+        settings = json.loads(adapter_config.read_bytes())
+        kept = {name: value for name, value in settings.items() if name not in _PLACE}
+    except (ValueError, AttributeError):  # it is broken, which is its fingerprint then
+        return file_sha256(adapter_config)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
