@@ -13,8 +13,10 @@ By hand: `python tests/hub/server.py`, which prints what to set.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
+import os
 import re
 import threading
 import time
@@ -29,6 +31,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 # What a token opens: the user, and whether it may write.
 TOKENS = {"hf_alice": ("alice", True), "hf_reader": ("alice", False), "hf_bob": ("bob", True)}
 ORGANISATIONS = {"team": {"alice", "bob"}, "closed": set[str]()}
+# What a system says where nobody listens: the number differs.
+REFUSED = f"[Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}"
 _LFS = (".safetensors", ".spm", ".parquet", ".bin")
 _CHUNK = 1 << 16
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.server import Hub, wait_until
+from hub.server import REFUSED, Hub, wait_until
 
 import attuner
 from attuner.cards.truth import require_true_card
@@ -264,7 +264,7 @@ def test_no_way_to_the_hub(
     hub: Hub, run: RunFolder, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     again = f"attuner push --resume {run.path}"
-    reason = "[Errno 111] Connection refused"
+    reason = REFUSED
     if way == "refused":
         hub.stop()
     elif way == "hangs":
