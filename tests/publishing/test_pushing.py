@@ -150,6 +150,30 @@ def test_a_repository_with_other_files(hub: Hub, run: RunFolder) -> None:
     assert hub.repos["alice/tuned"].messages == ["Upload files", "Training complete"]
 
 
+def test_of_another_model_nothing_is_left_but_the_history(hub: Hub, run: RunFolder) -> None:
+    """Its tokenizer would be taken for ours, and its card would tell of scores of others."""
+    others = {"README.md": b"# Another", "tokenizer.json": b"{}", "onnx/model.onnx": b"x"}
+    hub.add("alice/tuned", {".gitattributes": b"*.onnx", "config.json": b"{}", **others})
+    error_of(run.path)
+    hub.fault("POST .*/commit/", status=500, message="Internal error")
+    with pytest.raises(HubError):
+        push_rest(run.path, force=True)
+    hub.mend()
+    push_rest(run.path)  # as it was to be pushed
+    assert set(hub.files("alice/tuned")) == {
+        *MODEL, "run/manifest.json", "run/metrics.jsonl", "run/recipe.yaml",
+    }  # fmt: skip
+    commits = hub.repos["alice/tuned"].commits
+    assert ".gitattributes" in commits[-1].files
+    assert set(commits[1].files) >= set(others)
+
+
+def test_a_card_written_by_hand_for_this_repository_stays(hub: Hub, run: RunFolder) -> None:
+    hub.add("alice/tuned", {"README.md": b"# Mine"})
+    push(run.path)  # the model has no card of its own
+    assert hub.files("alice/tuned")["README.md"] == b"# Mine"
+
+
 @pytest.mark.parametrize(
     ("token", "hub_id", "message"),
     [

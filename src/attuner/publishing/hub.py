@@ -30,12 +30,14 @@ class Target:
         revision: The commit that comes before.
         names: The files in it.
         notes: What the user should know of it.
+        is_taken_over: Whether it holds something else, which is to go.
     """
 
     hub_id: str
     revision: str
     names: frozenset[str]
     notes: tuple[str, ...] = ()
+    is_taken_over: bool = False
 
 
 def open_target(
@@ -47,7 +49,7 @@ def open_target(
         hub_id: Its id; a bare name is one of the user's own.
         private: Whether a new one can be seen by its owners alone.
         known: The repository that was written before: what is in it is ours.
-        force: Write into it although there is something else.
+        force: Take it over although there is something else, which goes.
         again: What to type to try again.
         elsewhere: What to type for another repository.
 
@@ -77,7 +79,8 @@ def open_target(
     notes: tuple[str, ...] = ()
     if private and info.private is False:
         notes = (f"{full} was there before, and is public: all can read what is pushed.",)
-    return Target(full, str(info.sha), names, notes)
+    # Not told by `known`: a push that was forced and has failed has made it ours before.
+    return Target(full, str(info.sha), names, notes, is_taken_over=bool(others) and force)
 
 
 def commit(
@@ -96,7 +99,9 @@ def commit(
         target: The repository.
         files: By their names in it.
         message: That of the commit.
-        obsolete: Says by its name which other file in the repository is to go.
+        obsolete: Says by its name which other file in the repository is to go. All but git's own
+            go of one that is taken over: a tokenizer or a card of another model would be taken for
+            this one's.
         tag: A git tag for the commit.
         again: What to type to try again.
         progress: Is told how much is read for the upload, in bytes.
@@ -110,7 +115,11 @@ def commit(
     from huggingface_hub import CommitOperationDelete, HfApi
 
     api, notes = HfApi(), []
-    gone = sorted(name for name in target.names if name not in files and obsolete(name))
+    others = target.names - files.keys()
+    if target.is_taken_over:
+        gone = sorted(others - {".gitattributes"})
+    else:
+        gone = sorted(name for name in others if obsolete(name))
     with in_words(target.hub_id, again):
         done = api.create_commit(
             target.hub_id,
