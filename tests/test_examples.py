@@ -120,3 +120,23 @@ def write_pairs(folder: Path) -> Path:
         ]
         (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
     return folder
+
+
+# What a run must have shown. `is_full`: with all its updates, not with a few.
+
+
+def check_translation(text: str, is_full: bool) -> None:
+    table = {
+        (when, part): [float(word) for word in words]
+        for when, part, *words in rows(text, "before +[vt]", "epoch +val", "after +test")
+    }
+    _, _, first, _ = table["before", "test"]
+    _, _, last, _ = table["after", "test"]
+    assert 0 < first < 100
+    assert last > first + (5 if is_full else -5)
+    assert table["epoch", "validation"][1] < table["before", "validation"][1]
+    assert len(rows(text, "epoch")) == (5 if is_full else 2)
+    assert len(re.findall("^  (?:before|after) ", text, re.M)) == 6
+
+
+CHECKS: dict[str, Callable[[str, bool], None]] = {}
