@@ -143,7 +143,10 @@ def run_step(step: Step, folder: Path) -> None:
     elif step.kind == "torchrun":
         run([sys.executable, "-m", "torch.distributed.run", *shlex.split(step.text)[1:]], folder)
     elif step.kind == "python":
-        run([sys.executable, "-c", step.text], folder)
+        named = re.match(r"# (\w+\.py)\n", step.text)  # under which commands below start it
+        script = folder / (named[1] if named else "block.py")
+        script.write_text(step.text, encoding="utf-8")
+        run([sys.executable, script.name], folder)
     elif step.kind == "yaml":
         (folder / "block.yaml").write_text(step.text, encoding="utf-8")
         load_recipe(folder / "block.yaml")

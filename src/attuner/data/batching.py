@@ -25,6 +25,10 @@ class Update:
         num_target_tokens: Real target tokens of `rows`, over all processes.
         micro_batches: The rows of this process, cut into micro-batches. Every process has as
             many; one that has no rows left holds an empty one.
+
+    >>> plan = BatchPlan(np.array([3, 2, 4]), np.array([3, 2, 4]), batch_examples=2)
+    >>> [(len(update.rows), update.epoch) for update, _ in zip(plan, range(2))]
+    [(2, 0.5), (1, 1.0)]
     """
 
     epoch: float
@@ -50,6 +54,18 @@ class BatchPlan:
         seed: Seed of the order.
         rank: Number of this process.
         num_processes: Number of processes that share each update.
+
+    >>> lengths = np.array([5, 2, 4, 3, 6, 2])
+    >>> plan = BatchPlan(lengths, lengths, batch_tokens=8)
+    >>> plan.num_updates(epochs=1)
+    3
+    >>> first = next(iter(plan))
+    >>> first.num_target_tokens == lengths[first.rows].sum(), plan.state()
+    (True, {'epoch': 0, 'position': 1})
+    >>> again = BatchPlan(lengths, lengths, batch_tokens=8)
+    >>> again.restore(plan.state())
+    >>> next(iter(again)).rows.tolist() == next(iter(plan)).rows.tolist()
+    True
     """
 
     def __init__(

@@ -255,19 +255,30 @@ def class_weights(
         DataError: There is no such label.
     """
     if _is_mapping(wanted):
-        for name in wanted:
-            if name not in label_set.names:
-                raise DataError(
-                    f'task.class_weights: there is no label "{name}".',
-                    nearest(name, label_set.names),
-                )
-        return np.array([wanted.get(name, 1.0) for name in label_set.names], np.float32)
+        return weights_by_label(wanted, label_set)
     if label_set.kind == "multi":
         counts = targets.sum(0)
         weights = (len(targets) - counts) / np.maximum(counts, 1)
         return np.where(counts > 0, weights, 1).astype(np.float32)
     counts = np.bincount(targets, minlength=len(label_set.names))
     return (len(targets) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def weights_by_label(weights: Mapping[str, float], label_set: LabelSet) -> npt.NDArray[np.float32]:
+    """Weights by name, 1 where a name is missing, in the order of the labels, (C,).
+
+    Raises:
+        DataError: There is no such label.
+
+    >>> weights_by_label({"rare": 5}, LabelSet("single", ("often", "rare"))).tolist()
+    [1.0, 5.0]
+    """
+    for name in weights:
+        if name not in label_set.names:
+            raise DataError(
+                f'task.class_weights: there is no label "{name}".', nearest(name, label_set.names)
+            )
+    return np.array([weights.get(name, 1.0) for name in label_set.names], np.float32)
 
 
 def probabilities(logits: Targets, label_set: LabelSet) -> Targets:

@@ -120,6 +120,16 @@ def load_classifier(
     return LoadedClassifier(model, tuple(new), old.names if is_for_others and old else ())
 
 
+def longest_text(model_folder: Path, tokens: ClassifierTokens, wanted: int) -> int:
+    """The longest text, or pair of texts, in tokens: as wanted, or what the model can take."""
+    from transformers import AutoConfig
+
+    from attuner.models.encoder_packing import longest_input
+
+    config = AutoConfig.from_pretrained(model_folder, trust_remote_code=False)
+    return min(limit for limit in (wanted, tokens.longest, longest_input(config)) if limit)
+
+
 def labels_of(folder: Path) -> LabelSet | None:
     """The labels that a folder's classifier has learned; None where it is none.
 

@@ -41,6 +41,9 @@ def resolve_precision(asked: str, device: torch.device, model_type: str = "") ->
 
 
 def has_fast_bf16() -> bool:
-    """Whether the processor multiplies bf16 matrices in hardware (AVX-512 bf16 or AMX)."""
+    """Whether the processor multiplies bf16 matrices in hardware (AVX-512 bf16 or AMX).
+
+    >>> computes_in = torch.bfloat16 if has_fast_bf16() else None  # of `build_optimizer`
+    """
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in checks)

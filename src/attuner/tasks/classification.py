@@ -174,7 +174,12 @@ class ClassificationTask:
             `token_type_ids` (1, N), and `packed`. Padded: `input_ids`, `attention_mask` and for
             pairs `token_type_ids` (B, S), and `position_ids` where rows are filled up on the
             left. And `targets`, (B,) or (B, C). With a shape, `real` (B,) says which rows are.
+            Rows are in the order of their lengths. Of no rows: a batch whose loss is 0, so that a
+            process that has none can go along with the others.
         """
+        if not len(rows):
+            batch = self.collate(features, np.zeros(1, np.int64), device, shape)
+            return {**batch, "real": torch.zeros(len(batch["targets"]), device=device)}
         lengths = features.tokens.lengths_at(rows)
         rows = rows[np.argsort(lengths, kind="stable")]
         targets = torch.from_numpy(features.targets[rows])
@@ -241,6 +246,10 @@ class ClassificationTask:
                 logits, targets, weight=weights, label_smoothing=label_smoothing, reduction=how
             )
         return loss if real is None else (loss * real).sum()
+
+    def mean_loss(self, logits: np.ndarray, targets: np.ndarray) -> float:
+        """The mean loss of texts, from logits (N, C) and targets (N,) or (N, C)."""
+        return float(self.loss_of(torch.from_numpy(logits), torch.tensor(targets))) / len(targets)
 
     def _packed(
         self, columns: Mapping[str, tuple[TokenColumn, int]], rows: Ints, device: torch.device

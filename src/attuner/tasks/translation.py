@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from attuner.data.features import Ints, SequencePairs, TokenColumn
+from attuner.data.line_pairs import LinePairs, pairs_by_languages
+from attuner.data.stored import Stored
+from attuner.data.units import Example
 from attuner.models.dropout import FastDropout
 from attuner.models.families import family_of
 from attuner.models.layout import filled_up, layout, padded, to_device
@@ -31,6 +34,8 @@ Progress = Callable[[int, int], None]
 # Lines encoded at a time: so few that their lists are gone before Python's garbage collector comes
 # to walk through all that lives (with 10,000 it takes half as long again).
 _CHUNK = 1_000
+# In a batch that was made of no rows.
+_NOTHING = "counts_nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,20 @@ def encoded_chunks(
         yield Encoded(SequencePairs(nothing, nothing, np.zeros(0, np.int64), np.zeros(0)), {})
 
 
+def told_pairs(
+    examples: Stored[Example], codec: TextCodec, *, whole_texts: bool
+) -> Iterator[tuple[TextCodec, LinePairs]]:
+    """Pairs to learn from, by their languages, with the tokens that are told these.
+
+    Args:
+        examples: What the pairs are cut from.
+        codec: The checkpoint's tokens.
+        whole_texts: Whether a model sees texts as a whole, not line by line.
+    """
+    for languages, pairs in pairs_by_languages(examples, whole_texts).items():
+        yield codec.between(*languages) if any(languages) else codec, pairs
+
+
 def concatenated(chunks: Sequence[Encoded]) -> Encoded:
     """One after the other; their counts added up."""
     if len(chunks) == 1:
@@ -178,8 +197,12 @@ class TranslationTask:
         Returns:
             Packed: `input_ids` (1, S), `decoder_input_ids` and `targets` (1, T), `packed`.
             Padded: `input_ids` and `attention_mask` (B, S), `decoder_input_ids` and `targets`
-            (B, T). Targets are -100 where there is no token.
+            (B, T). Targets are -100 where there is no token. Of no rows: a batch whose loss is 0,
+            so that a process that has none can go along with the others.
         """
+        if not len(rows):  # R-Drop wants pairs
+            some = np.zeros(2 if self._r_drop else 1, np.int64)
+            return {**self.collate(features, some, device, shape), _NOTHING: True}
         lengths = np.maximum(features.source.lengths_at(rows), features.target.lengths_at(rows))
         rows = rows[np.argsort(lengths, kind="stable")]
         source, source_lengths = map(torch.from_numpy, features.source.take(rows))
@@ -213,9 +236,11 @@ class TranslationTask:
         wants each row twice, one after the other.
         """
         options = {"label_smoothing": self._label_smoothing, "r_drop": self._r_drop}
+        inputs = {name: value for name, value in batch.items() if name != _NOTHING}
         with FastDropout() if model.training else nullcontext():
-            output = model(**batch, use_cache=False, **(options if model.training else {}))
-        return output.loss  # type: ignore[no-any-return]
+            output = model(**inputs, use_cache=False, **(options if model.training else {}))
+        loss: Tensor = output.loss
+        return loss * 0.0 if _NOTHING in batch else loss
 
 
 def _why_padded(model_type: str) -> str:

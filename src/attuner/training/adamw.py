@@ -26,6 +26,16 @@ class AdamW(torch.optim.Optimizer):
         learning_rate: May be changed in `param_groups` at any time.
         computes_in: Type of the copies; None where the weights themselves are used.
         frozen: Parameters that are not trained, but are to be of the same type in `computing()`.
+
+    >>> layer = torch.nn.Linear(3, 2)
+    >>> groups = [{"params": layer.parameters()}]
+    >>> optimizer = AdamW(groups, learning_rate=0.1, computes_in=torch.bfloat16)
+    >>> with optimizer.computing():
+    ...     layer(torch.ones(1, 3, dtype=torch.bfloat16)).sum().backward()
+    >>> layer.weight.dtype, optimizer.gradient(layer.weight).dtype
+    (torch.float32, torch.bfloat16)
+    >>> optimizer.step()
+    >>> optimizer.zero_grad()
     """
 
     def __init__(

@@ -42,6 +42,12 @@ def sum_gradients(optimizer: AdamW, numbers: Sequence[float], processes: Process
         optimizer: Holds the gradient of this process's share.
         numbers: What else is to be added up, such as the loss of this process's share.
         processes: Who shares.
+
+    >>> from attuner.training.optimizer import build_optimizer
+    >>> from attuner.training.processes import ALONE
+    >>> optimizer = build_optimizer(torch.nn.Linear(3, 2), learning_rate=0.1)
+    >>> sum_gradients(optimizer, [1.5, 2.0], ALONE)  # of one process there is nothing to add
+    [1.5, 2.0]
     """
     if processes.count == 1:
         return list(numbers)

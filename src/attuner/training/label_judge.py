@@ -68,11 +68,8 @@ class LabelJudge:
 
     def score(self, part: str, *, in_full: bool) -> Scored:
         """The mean loss of an example, and all metrics that apply."""
-        import torch
-
         logits = self._logits(part)
         targets = self._parts[part].features.targets
-        loss = self._task.loss_of(torch.from_numpy(logits), torch.tensor(targets))
         self._found = score_labels(
             logits,
             targets,
@@ -81,7 +78,7 @@ class LabelJudge:
             num_resamples=NUM_RESAMPLES if in_full else 0,
         )
         return Scored(
-            {"loss": float(loss) / len(targets), **self._found.scores},
+            {"loss": self._task.mean_loss(logits, targets), **self._found.scores},
             self._found.signatures,
             self._said(logits),
             self._found.intervals,

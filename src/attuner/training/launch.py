@@ -58,7 +58,7 @@ def is_shown_here(error: UserError | StoppedError) -> bool:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def joined(device: str = "auto") -> Iterator[Processes]:
     """Be one of the processes that were announced, inside the block.
 
     When one of them ends before its time, all do; the main process says why.
@@ -69,6 +69,10 @@ def joined(device: str) -> Iterator[Processes]:
     Raises:
         RunError: There are not as many as were announced, or one of them has ended.
         StoppedError: One of them was asked to stop.
+
+    >>> with joined("cpu") as processes:
+    ...     processes.rank, processes.count, processes.gathered("what this one has found")
+    (0, 1, ['what this one has found'])
     """
     _refuse_other_engines()  # FSDP and its like have one process under torchrun, too
     if announced() == 1:

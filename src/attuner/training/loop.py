@@ -19,7 +19,7 @@ from attuner.data.batching import BatchPlan, Update
 from attuner.errors import RunError
 from attuner.training.events import BadLoss, Evaluated, Event, Finished, Saved, Split, Stepped
 from attuner.training.gradient import Gradient, OutOfMemoryError, leave_gradient
-from attuner.training.optimizer import learning_rate_at
+from attuner.training.optimizer import learning_rate_at, set_learning_rate
 from attuner.training.processes import ALONE, Processes
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class LoopState:
         num_skipped: Updates not made, as their loss was bad.
         num_splits: Micro-batches cut in two, as memory ran out.
         lowest: Lowest loss of an update so far, in nats a target token, or None.
+
+    >>> LoopState(step=3, plan={"epoch": 0, "position": 3}).to_json()["plan"]
+    {'epoch': 0, 'position': 3}
     """
 
     step: int = 0
@@ -322,8 +325,7 @@ def _set_learning_rate(optimizer: AcceleratedOptimizer, step: int, settings: Set
         warmup_steps=settings.warmup_steps,
         schedule=settings.schedule,
     )
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("rate_factor", 1.0)
+    set_learning_rate(optimizer, rate)
     return rate
 
 

@@ -16,13 +16,23 @@ def build_optimizer(
     model: nn.Module,
     *,
     learning_rate: float,
-    weight_decay: float,
+    weight_decay: float = 0.01,
     computes_in: torch.dtype | None = None,
     layer_decay: float = 1.0,
 ) -> AdamW:
     """AdamW for all trained parameters; biases and norms (one dimension) are not decayed.
 
-    A group's learning rate is the run's times its `rate_factor`.
+    A group's learning rate is the run's times its `rate_factor`: see `set_learning_rate`.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> optimizer = build_optimizer(layer, learning_rate=0.1)
+    >>> [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
+    [(1, 0.01), (1, 0.0)]
+    >>> layer(torch.ones(1, 3)).sum().backward()  # the gradient of all eight weights is 1
+    >>> round(optimizer.clip(1.0), 4)  # its norm; the step scales it to 1
+    2.8284
+    >>> optimizer.step()
+    >>> optimizer.zero_grad()
 
     Args:
         model: Its weights are fp32.
@@ -78,7 +88,7 @@ _EMBEDDING = re.compile(r"(?:^|\.)(?:\w*embed\w*|w[tp]e|shared)(?:\.|$)")
 
 
 def learning_rate_at(
-    step: int, *, peak: float, num_steps: int, warmup_steps: int, schedule: str
+    step: int, *, peak: float, num_steps: int, warmup_steps: int = 0, schedule: str = "linear"
 ) -> float:
     """Learning rate of an update.
 
@@ -90,15 +100,28 @@ def learning_rate_at(
         schedule: `linear` (falls to zero at `num_steps`, as transformers'
             get_linear_schedule_with_warmup) or `constant`.
 
-    >>> [learning_rate_at(s, peak=1.0, num_steps=4, warmup_steps=0, schedule="linear")
-    ...  for s in range(4)]
+    >>> [learning_rate_at(step, peak=1.0, num_steps=4) for step in range(4)]
     [1.0, 0.75, 0.5, 0.25]
+    >>> [learning_rate_at(step, peak=1.0, num_steps=4, warmup_steps=2) for step in range(4)]
+    [0.0, 0.5, 1.0, 0.5]
     """
     if step < warmup_steps:
         return peak * step / warmup_steps
     if schedule == "constant":
         return peak
     return peak * max(0.0, (num_steps - step) / max(1, num_steps - warmup_steps))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next update have a learning rate; each group has its `rate_factor` of it.
+
+    >>> optimizer = build_optimizer(nn.Linear(3, 2), learning_rate=1.0)
+    >>> set_learning_rate(optimizer, learning_rate_at(3, peak=1.0, num_steps=4))
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.25, 0.25]
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("rate_factor", 1.0)
 
 
 def keep_pad_row_zero(model: nn.Module) -> None:

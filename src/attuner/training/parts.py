@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attuner.data.line_pairs import num_unpaired, pairs_by_languages
+from attuner.data.line_pairs import num_unpaired
 from attuner.data.preparation import Prepared
 from attuner.errors import DataError
 from attuner.models.fingerprint import codec_fingerprint
@@ -61,7 +61,7 @@ def encode_parts(
 
 
 def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit: Emit) -> Encoded:
-    from attuner.tasks.translation import Encoded, encoded_chunks
+    from attuner.tasks.translation import Encoded, encoded_chunks, told_pairs
     from attuner.training.encoded_cache import cached, encoded_key, on_disk
 
     what = "training" if part == "train" else part
@@ -77,8 +77,7 @@ def _encode(recipe: Recipe, prepared: Prepared, part: str, origin: Origin, emit:
         emit(Progressed(f"tokenising {what}", done, total))
 
     chunks = []
-    for languages, pairs in pairs_by_languages(examples, prepared.whole_texts).items():
-        codec = origin.codec.between(*languages) if any(languages) else origin.codec
+    for codec, pairs in told_pairs(examples, origin.codec, whole_texts=prepared.whole_texts):
         make = partial(encoded_chunks, pairs, codec, **options, progress=progress)
         if recipe.data.cache:
             key = encoded_key(

@@ -37,6 +37,9 @@ class Processes:
         group: Of several: torch's group that exchanges what lies in the processor's memory. What
             lies on an accelerator goes through torch's default group.
         hosts: Of several: the machine of each.
+
+    >>> ALONE.is_main, ALONE.once(lambda: "read by the main process, and given to all")
+    (True, 'read by the main process, and given to all')
     """
 
     def __init__(

@@ -24,12 +24,27 @@ class Scored:
         signatures: The settings behind them.
         predictions: One for each example, as JSON holds it.
         intervals: 95 % intervals of scores, where the task has them.
+
+    >>> Scored({"loss": 1.5, "bleu": 30.0}, {"bleu": "nrefs:1"}, ["Ouvrir"]).scores["bleu"]
+    30.0
     """
 
     scores: Mapping[str, float]
     signatures: Mapping[str, str]
     predictions: Sequence[Any]
     intervals: Intervals = field(default_factory=dict)
+
+
+def alike(score: Callable[[], Scored], processes: Processes) -> Scored:
+    """What `score` finds, the same on all processes; random states are left as they were.
+
+    What follows from scores, such as whether training goes on, is then the same, too.
+    """
+    import torch
+
+    with torch.random.fork_rng(enabled=True):
+        found = score()
+    return replace(found, scores=processes.once(lambda: found.scores))
 
 
 class Judge(Protocol):
@@ -127,10 +142,5 @@ class Scorer:
         )
 
     def _score(self, name: str, *, in_full: bool) -> Scored:
-        """Scores of a part; random states are left as they were."""
-        import torch
-
-        with torch.random.fork_rng(enabled=True):
-            found = self._judge.score(name, in_full=in_full)
-        # What follows from scores, such as whether training goes on, is the same on all processes.
-        return replace(found, scores=self._processes.once(lambda: found.scores))
+        """Scores of a part."""
+        return alike(lambda: self._judge.score(name, in_full=in_full), self._processes)

@@ -19,6 +19,7 @@ from attuner.models.usage import load_codec_between, set_languages
 from attuner.training.events import Event, Noted, fetching
 from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
+from attuner.training.plans import DEFAULT_BATCH_TOKENS, plan_updates
 from attuner.training.processes import ALONE, Processes
 from attuner.training.scoring import GenerationOptions
 from attuner.training.targets import require_told_apart
@@ -34,12 +35,8 @@ if TYPE_CHECKING:
     from attuner.recipe import Recipe
     from attuner.tasks.task import Batch, FixedShape, Task
 
-# Target tokens of an update where the recipe does not say.
-DEFAULT_BATCH_TOKENS = 2048
 # Source tokens that engines allow where they are not told.
 ENGINE_SOURCE_TOKENS = 512
-# Where batches are padded: the most positions of one micro-batch, for memory's sake.
-MAX_PADDED_TOKENS = 2048
 
 Emit = Callable[[Event], None]
 
@@ -86,17 +83,12 @@ def find_origin(recipe: Recipe, emit: Emit = lambda event: None) -> Origin | Non
             revision=options.revision,
             progress=lambda done, total: emit(fetching(done, total)),
         )
-        refuse_export(folder)
         if options.adapter is not None and options.adapter.save == "separate":
             _require_whole(folder)
-        whole = base_folder(folder) or folder
-        return Origin(
-            _codec(recipe, whole, folder),
-            whole,
-            folder,
-            options.checkpoint,
-            max_positions=read_settings(whole).max_position_embeddings,
-        )
+        task = recipe.text_task
+        origin = origin_in(folder, options.checkpoint, *task.told_languages, task.prefix)
+        require_told_apart(recipe, origin.codec)
+        return origin
     if options.tokenizer is None:
         return None
     assert options.config is not None
@@ -104,6 +96,28 @@ def find_origin(recipe: Recipe, emit: Emit = lambda event: None) -> Origin | Non
     if not folder.is_dir():
         folder = resolve_model(options.tokenizer)
     return origin_from_scratch(recipe, options.config, folder)
+
+
+def origin_in(
+    folder: Path, name: str, source: str | None, target: str | None, prefix: str | None
+) -> Origin:
+    """The origin that a checkpoint is.
+
+    Args:
+        folder: Where it lies: a model folder, or that of an adapter.
+        name: What it is called.
+        source: Language of the sources; the folder's where not given.
+        target: Language of the targets; likewise.
+        prefix: Words before each source; likewise, else the family's.
+
+    Raises:
+        ModelError: It is an export, its tokenizer cannot be loaded or knows no such language.
+    """
+    refuse_export(folder)
+    whole = base_folder(folder) or folder
+    codec = load_codec_between(whole, source, target, prefix, tuned=folder)
+    positions = read_settings(whole).max_position_embeddings
+    return Origin(codec, whole, folder, name, max_positions=positions)
 
 
 def _require_whole(folder: Path) -> None:
@@ -131,7 +145,9 @@ def origin_from_scratch(
         ModelError: The folder holds no tokenizer, or one that knows no such languages.
     """
     name = f"{config.get('model_type')} from scratch"
-    codec, positions = _codec(recipe, tokenizer_folder), config.get("max_position_embeddings")
+    task, positions = recipe.text_task, config.get("max_position_embeddings")
+    codec = load_codec_between(tokenizer_folder, *task.told_languages, task.prefix)
+    require_told_apart(recipe, codec)
     return Origin(codec, tokenizer_folder, None, name, config, positions)
 
 
@@ -162,14 +178,6 @@ def within_positions(recipe: Recipe, origin: Origin) -> tuple[Recipe, list[str]]
         f"The model has positions for {limit:,} tokens: {', '.join(lowered)}; {what} taken as "
         f"{limit}."
     ]
-
-
-def _codec(recipe: Recipe, folder: Path, tuned: Path | None = None) -> TextCodec:
-    """The folder's tokens, set to the task's languages (the first target's) and prefix."""
-    task = recipe.text_task
-    codec = load_codec_between(folder, *task.told_languages, task.prefix, tuned=tuned)
-    require_told_apart(recipe, codec)
-    return codec
 
 
 def load_model(recipe: Recipe, origin: Origin) -> nn.Module:
@@ -292,24 +300,15 @@ def build_plan(
     recipe: Recipe, features: Features, *, is_packed: bool, processes: Processes = ALONE
 ) -> BatchPlan:
     """The order of updates that the recipe asks for; each process has its share of each."""
-    from attuner.data.batching import BatchPlan
-
     options = recipe.training
-    tokens = options.batch_tokens
-    if tokens is None and options.batch_examples is None:
-        tokens = DEFAULT_BATCH_TOKENS
-    return BatchPlan(
-        features.target_lengths,
-        features.source_lengths,
-        budget=features.sizes,
-        weights=None if (features.weight == 1).all() else features.weight,
-        batch_tokens=tokens,
+    return plan_updates(
+        features,
+        is_cut=not is_packed and not options.fixed_shapes,
+        batch_tokens=options.batch_tokens,
         batch_examples=options.batch_examples,
         accumulation=options.accumulation,
-        max_padded_tokens=None if is_packed or options.fixed_shapes else MAX_PADDED_TOKENS,
         seed=options.seed,
-        rank=processes.rank,
-        num_processes=processes.count,
+        processes=processes,
     )
 
 
@@ -397,7 +396,11 @@ def max_source_tokens(recipe: Recipe) -> int:
 
     0 where what engines allow is enough.
     """
-    longest = recipe.data.max_source_tokens
+    return told_to_engines(recipe.data.max_source_tokens)
+
+
+def told_to_engines(longest: int) -> int:
+    """The longest source, in tokens, as engines are told it: 0 where they allow as many."""
     return longest if longest > ENGINE_SOURCE_TOKENS else 0
 
 
@@ -419,6 +422,13 @@ def set_seeds(seed: int, processes: Processes = ALONE) -> None:
     """Seed torch (dropout) and Python, each process otherwise.
 
     The batch plan has its seed of its own.
+
+    >>> import torch
+    >>> set_seeds(42)
+    >>> first = torch.rand(3)
+    >>> set_seeds(42)
+    >>> torch.equal(torch.rand(3), first)
+    True
     """
     import random
 

@@ -63,25 +63,37 @@ class CheckpointStore:
         scaler: That of fp16, where there is one.
         ema: The running mean of the weights, where there is one.
         keep: How many of the latest to keep; the best is always kept.
-        manifest: The run's manifest, of which each checkpoint has a copy.
+        manifest: The run's manifest, where there is one: each checkpoint has a copy.
         emit: Is told of choices.
         processes: Who trains.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from attuner.training.optimizer import build_optimizer
+    >>> model = torch.nn.Linear(3, 2)
+    >>> optimizer = build_optimizer(model, learning_rate=0.1)
+    >>> with TemporaryDirectory() as folder:
+    ...     store = CheckpointStore(folder, model, optimizer)
+    ...     state = store.go_on()  # from the beginning: there is none yet
+    ...     state.step += 1
+    ...     saved = store.save(state)
+    ...     saved.name, store.go_on().step
+    ('step-000001', 1)
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        scaler: torch.amp.GradScaler | None,
+        scaler: torch.amp.GradScaler | None = None,
         ema: Ema | None = None,
-        keep: int,
-        manifest: Path,
-        emit: Callable[[Event], None],
+        keep: int = 3,
+        manifest: Path | None = None,
+        emit: Callable[[Event], None] = lambda event: None,
         processes: Processes = ALONE,
     ) -> None:
-        self._folder = folder
+        self._folder = Path(folder)
         self._model = model
         self._optimizer = optimizer
         self._scaler = scaler
@@ -127,6 +139,14 @@ class CheckpointStore:
         return self._processes.once(
             lambda: any(step_of(path) == step for path in checkpoints(self._folder))
         )
+
+    def go_on(self) -> LoopState:
+        """Go on from the latest checkpoint that is whole; from the beginning where there is none.
+
+        Raises:
+            RunError: There are checkpoints, and none is whole.
+        """
+        return self.load_last() if self._processes.once(lambda: bool(self.last)) else LoopState()
 
     def load_last(self) -> LoopState:
         """Go on from the latest checkpoint that is whole; others are named and set aside.

@@ -19,10 +19,10 @@ from attuner.models.classifiers import (
     is_on_top,
     labels_of,
     load_classifier,
+    longest_text,
     save_classifier,
     set_pad_token,
 )
-from attuner.models.encoder_packing import longest_input
 from attuner.models.exports import refuse_export
 from attuner.models.loading import resolve_model
 from attuner.training import parts, setup
@@ -73,8 +73,6 @@ class LabelJob:
 
     def find_model(self, vocabulary_folder: Path | None = None) -> None:
         """Of the data the names of the labels are learned, beside weights."""
-        from transformers import AutoConfig
-
         if vocabulary_folder is not None and (vocabulary_folder / _LABELS).is_file():
             kind, names = json.loads((vocabulary_folder / _LABELS).read_text(encoding="utf-8"))
             self.labels = LabelSet(kind, tuple(names))
@@ -88,10 +86,8 @@ class LabelJob:
         )
         refuse_export(self._folder)
         self.tokens = ClassifierTokens(self._folder)
-        config = AutoConfig.from_pretrained(self._folder, trust_remote_code=False)
         wanted = self.recipe.data.max_source_tokens
-        limits = [limit for limit in (self.tokens.longest, longest_input(config)) if limit]
-        self.max_tokens = min([wanted, *limits])
+        self.max_tokens = longest_text(self._folder, self.tokens, wanted)
         if self.max_tokens < wanted:
             self.emit(
                 Noted(
