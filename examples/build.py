@@ -49,7 +49,7 @@ def execute(
     folder: Path,
     arguments: Sequence[str] = (),
 ) -> None:
-    """Run a notebook in a folder, as its script with arguments."""
+    """Run a notebook in a folder, with arguments for its script."""
     shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
     given = nbformat.v4.new_code_cell(
         f"import sys\nsys.argv[1:] = {list(arguments)!r}"
@@ -63,7 +63,10 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
     )
     # What it starts by `!` is of this Python.
-    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    places = [
+        str(Path(sys.executable).parent),
+        os.environ["PATH"],
+    ]
     client.execute(
         env={**os.environ, "PATH": os.pathsep.join(places)}
     )

@@ -129,7 +129,7 @@ with task.training():
 # The folder is one of transformers' own.
 
 # %%
-task.save("pairs-by-hand")
-tuned = attuner.load("pairs-by-hand")
+task.save("runs/pairs-loop")
+tuned = attuner.load("runs/pairs-loop")
 pair = ("The file was saved.", "They saved the file.")
 print(tuned.classify([pair])[0].in_words)

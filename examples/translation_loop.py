@@ -126,7 +126,7 @@ with blocks.joined() as processes:
                 losses.clear()
     show("test", task, data.test, processes)
     if processes.is_main:
-        task.save("tuned")
+        task.save("runs/translation-loop")
 
 # %% [markdown]
 # ## Two processes
