@@ -1,9 +1,8 @@
 """Make the notebooks of the scripts beside them, and run them.
 
-    python examples/build.py [NAME ...] [-- ARGUMENT ...]
+    python examples/build.py [NAME [ARGUMENT ...]]
 
-What is behind `--` the scripts are given, as in
-`pairs -- --data FOLDER`.
+Arguments are the script's own, as in `pairs --data FOLDER`.
 """
 
 from __future__ import annotations
@@ -49,12 +48,12 @@ def execute(
     folder: Path,
     arguments: Sequence[str] = (),
 ) -> None:
-    """Run a notebook in a folder, with arguments for its script."""
-    shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
-    given = nbformat.v4.new_code_cell(
-        f"import sys\nsys.argv[1:] = {list(arguments)!r}"
-    )
-    notebook.cells.insert(0, given)
+    """Run a notebook in a folder, with its script's words."""
+    folder.mkdir(exist_ok=True)
+    for script in SCRIPTS:  # which a notebook may start, too
+        shutil.copy(script, folder)
+    given = f"import sys\nsys.argv[1:] = {list(arguments)!r}"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(given))
     client = NotebookClient(
         notebook,
         timeout=None,
@@ -63,39 +62,36 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
     )
     # What it starts by `!` is of this Python.
-    places = [
-        str(Path(sys.executable).parent),
-        os.environ["PATH"],
-    ]
-    client.execute(
-        env={**os.environ, "PATH": os.pathsep.join(places)}
-    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}"
+    path += os.environ["PATH"]
+    client.execute(env={**os.environ, "PATH": path})
     del notebook.cells[0]
+    notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.execution_count -= 1
-            for output in cell.outputs:
-                if "execution_count" in output:
-                    output.execution_count -= 1
-                if "text" in output:
-                    output.text = output.text.replace(
-                        "\r\n", "\n"
-                    )
-    notebook.metadata.pop("language_info", None)
+            _as_without(cell)
+
+
+def _as_without(cell: NotebookNode) -> None:
+    """Count as if nothing had been run before the cell."""
+    cell.execution_count -= 1
+    for output in cell.outputs:
+        if "execution_count" in output:
+            output.execution_count -= 1
+        if "text" in output:  # `!` ends lines as terminals do
+            output.text = output.text.replace("\r\n", "\n")
 
 
 def main(words: Sequence[str]) -> None:
-    """Make the notebooks that are named, or all."""
-    names, arguments = list(words), []
-    if "--" in names:
-        at = names.index("--")
-        names, arguments = names[:at], names[at + 1 :]
-    for script in SCRIPTS:
-        if names and script.stem not in names:
-            continue
+    """Make the notebook that is named, or all."""
+    names = [script.stem for script in SCRIPTS]
+    if words and words[0] not in names:
+        sys.exit(f"There are: {', '.join(names)}")
+    for name in words[:1] or names:
+        script = FOLDER / f"{name}.py"
         notebook = read_script(script)
         with TemporaryDirectory() as folder:
-            execute(notebook, Path(folder), arguments)
+            execute(notebook, Path(folder), words[1:])
         nbformat.write(notebook, script.with_suffix(".ipynb"))
 
 
