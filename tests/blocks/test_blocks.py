@@ -193,6 +193,28 @@ def test_rows_in_memory_need_a_label() -> None:
     assert (rated[0].text_pair, rated[0].label) == ("too", 4.0)
 
 
+def test_messages_name_the_arguments() -> None:
+    rows = [("a", "b"), ("c", "d")]
+    with pytest.raises(DataError) as caught:
+        blocks.split_pairs(blocks.pairs_from(rows), validation_size=0.5, test_size=1)
+    assert str(caught.value) == (
+        "2 examples cannot be split: 1 for validation and 1 for test leave none for training.\n"
+        "Every part needs at least one example.\n"
+        "Give more data, or make the held-out parts smaller: validation_size=... test_size=..."
+    )
+    rows = [(f"a text {n}", "same") for n in range(9)]
+    with pytest.raises(DataError) as caught:
+        blocks.split_labelled(blocks.labelled_from(rows))
+    assert str(caught.value).endswith('or name another column: label="COLUMN"')
+    with pytest.raises(DataError, match=r'as target="CODE"'):
+        list(blocks.read_pairs("package:jupyterlab-language-pack-fr-FR", source="en", target="de"))
+    data = blocks.split_pairs(
+        blocks.pairs_from([("a", "b"), ("a", "c"), ("d", "e")]), by="random", test_size=0,
+        validation_size=1,
+    )  # fmt: skip
+    assert not any("data." in note for note in data.notes)
+
+
 def test_a_folder_that_is_no_model_is_left_alone(task: blocks.Translation, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work", "utf-8")
     with pytest.raises(UsageError) as caught:

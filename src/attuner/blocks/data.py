@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +30,22 @@ _KEYWORDS = {
         )
     },
 }  # fmt: skip
+# How a recipe's options, which messages of dividing advise, are called here.
+_ARGUMENTS = {
+    "data.split.validation": "validation_size",
+    "data.split.test": "test_size",
+    "data.split.train_size": "train_size",
+    "data.split.by": "by",
+    "data.duplicates": "duplicates",
+    "data.bad_entries": "unknown",
+    "data.train": "train",
+    "data.validation": "validation",
+    "data.test": "test",
+    "task.labels": "labels",
+    "task.label": "label",
+    "task.text": "text",
+}
+_OPTION = re.compile(rf"\b({'|'.join(map(re.escape, _ARGUMENTS))})\b(=[A-Za-z_]+)?")
 # What rows in memory say of where they stand.
 _MEMORY = "rows in memory"
 
@@ -111,7 +129,9 @@ def split_pairs(
     >>> data.counts["split"], data.counts["skipped"]
     ({'train': 8, 'validation': 1, 'test': 1}, {'empty target': 1})
     """
-    return preparation.prepare(train, validation, test, **options)
+    with _in_arguments():
+        prepared = preparation.prepare(train, validation, test, **options)
+    return replace(prepared, notes=tuple(map(_respelt, prepared.notes)))
 
 
 def read_labelled(
@@ -221,9 +241,35 @@ def split_labelled(
     >>> labels.names, data.counts["split"]
     (('bad', 'good'), {'train': 16, 'validation': 2, 'test': 2})
     """
-    prepared = labelled_preparation.prepare_labelled(train, validation, test, **options)
-    prepared = replace(prepared, classes=tuple(classes or ()))  # reading has noted them by now
-    return with_labels(prepared, kind, given=labels, known=known, unknown=unknown)
+    with _in_arguments():
+        prepared = labelled_preparation.prepare_labelled(train, validation, test, **options)
+        prepared = replace(
+            prepared,
+            classes=tuple(classes or ()),  # reading has noted them by now
+            notes=tuple(map(_respelt, prepared.notes)),
+        )
+        return with_labels(prepared, kind, given=labels, known=known, unknown=unknown)
+
+
+@contextmanager
+def _in_arguments() -> Iterator[None]:
+    """Let errors advise arguments, not a recipe's options."""
+    try:
+        yield
+    except DataError as error:
+        parts = (error.happened, error.expected, error.remedy)
+        raise DataError(*map(_respelt, parts)) from error
+
+
+def _respelt(text: str) -> str:
+    """A message with a recipe's options as arguments.
+
+    >>> _respelt("Set data.split.by=random, or a smaller data.split.test=0.05.")
+    'Set by="random", or a smaller test_size=0.05.'
+    """
+    return _OPTION.sub(
+        lambda found: _ARGUMENTS[found[1]] + (f'="{found[2][1:]}"' if found[2] else ""), text
+    )
 
 
 def _address(number: int) -> Address:
