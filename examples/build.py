@@ -69,12 +69,20 @@ def execute(
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            _as_without(cell)
+            _tidy(cell)
 
 
-def _as_without(cell: NotebookNode) -> None:
-    """Count as if nothing had been run before the cell."""
+def _tidy(cell: NotebookNode) -> None:
+    """Count as if nothing had been run before the cell.
+
+    Standard error goes: bars, and advice on this machine.
+    """
     cell.execution_count -= 1
+    cell.outputs = [
+        output
+        for output in cell.outputs
+        if output.get("name") != "stderr"
+    ]
     for output in cell.outputs:
         if "execution_count" in output:
             output.execution_count -= 1

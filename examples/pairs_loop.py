@@ -67,7 +67,8 @@ print(len(data.train), "pairs,", task.batches)
 # %%
 plan = blocks.plan_batches(task, train, batch_examples=16)
 num_steps = asked.steps or plan.num_updates(epochs)
-accelerator = Accelerator()
+fast = "bf16" if blocks.has_fast_bf16() else "no"
+accelerator = Accelerator(mixed_precision=fast)
 model, optimizer = accelerator.prepare(
     task.model,
     blocks.build_optimizer(task.model, learning_rate=peak),
@@ -97,12 +98,12 @@ def show(name):
         references=references,
     )
     print(
-        f"{name:8}{found.scores['loss']:7.3f}"
+        f"{name:9}{found.scores['loss']:7.3f}"
         f"{scores['accuracy']:10.3f}{scores['f1']:7.3f}"
     )
 
 
-print("          loss  accuracy     F1")
+print("           loss  accuracy     F1")
 show("before")
 with task.training():
     for step, update in zip(
@@ -121,7 +122,7 @@ with task.training():
         optimizer.step()
         optimizer.zero_grad()
         if update.epoch.is_integer() or step == num_steps - 1:
-            show(f"epoch {update.epoch:.0f}")
+            show(f"epoch {update.epoch:.1f}")
 
 # %% [markdown]
 # ## Keep it

@@ -42,8 +42,8 @@ recipe = attuner.Recipe(
     model=asked.model,
     data={
         "train": asked.data,
-        "train_subset": {"n": 4000},
-        "evaluation_subset": {"n": 1000},
+        "train_subset": {"n": 2000},
+        "evaluation_subset": {"n": 500},
     },
     training={
         "epochs": 3,

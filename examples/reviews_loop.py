@@ -36,8 +36,8 @@ epochs, peak = 3, 1e-4
 blocks.set_seeds(42)
 data, labels = blocks.split_labelled(
     blocks.read_labelled(asked.data, label=asked.label),
-    train_subset=(4000, 42),
-    evaluation_subset=(1000, 42),
+    train_subset=(2000, 42),
+    evaluation_subset=(500, 42),
 )
 task = blocks.load_classification(asked.model, labels)
 train = task.encode(data.train).features
@@ -63,12 +63,12 @@ def show(name, examples):
     """Score the examples, and print a row of the table."""
     scores = task.evaluate(examples).scores
     print(
-        f"{name:8}{scores['loss']:7.3f}"
+        f"{name:9}{scores['loss']:7.3f}"
         f"{scores['accuracy']:10.1f}"
     )
 
 
-print("          loss  accuracy")
+print("           loss  accuracy")
 show("before", data.validation)
 with task.training():
     for step, update in zip(
@@ -82,7 +82,7 @@ with task.training():
         schedule.step()
         optimizer.zero_grad()
         if update.epoch.is_integer() or step == num_steps - 1:
-            show(f"epoch {update.epoch:.0f}", data.validation)
+            show(f"epoch {update.epoch:.1f}", data.validation)
 show("test", data.test)
 
 # %% [markdown]

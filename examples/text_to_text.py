@@ -57,7 +57,7 @@ recipe = attuner.Recipe(
         }
     },
     training={
-        "epochs": 4,
+        "epochs": 3,
         "max_steps": asked.steps,
         "batch_tokens": 1024,
         "learning_rate": 5e-4,
@@ -99,7 +99,7 @@ tuned = attuner.load(run.model_folder)
 texts = [
     "Shut down the notebook?",
     "Upload Error",
-    "Restart the kernel",
+    "Build Complete",
 ]
 for text, after in zip(
     texts, tuned.translate(texts), strict=True

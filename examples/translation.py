@@ -46,7 +46,7 @@ recipe = attuner.Recipe(
     model=asked.model,
     data=asked.data,
     training={
-        "epochs": 5,
+        "epochs": 3,
         "max_steps": asked.steps,
         "batch_tokens": 1024,
         "learning_rate": 5e-4,
@@ -100,7 +100,7 @@ figure.tight_layout()
 texts = [
     "Shut down the notebook?",
     "Upload Error",
-    "Restart the kernel",
+    "Build Complete",
 ]
 base = attuner.load(asked.model)
 tuned = attuner.load(run.model_folder)

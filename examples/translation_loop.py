@@ -26,7 +26,7 @@ parser.add_argument(
 )
 parser.add_argument("--steps", type=int, help="only so many")
 asked, _ = parser.parse_known_args()
-epochs, peak = 3, 5e-4
+epochs, peak = 2, 5e-4
 
 # %% [markdown]
 # ## One update
@@ -69,7 +69,7 @@ def show(name, task, examples, processes, train_loss=None):
     learned = f"{train_loss:.3f}" if train_loss else ""
     if processes.is_main:
         print(
-            f"{name:8}{learned:>7}{scores['loss']:7.3f}"
+            f"{name:9}{learned:>7}{scores['loss']:7.3f}"
             f"{scores['bleu']:7.1f}{scores['chrf']:7.1f}"
         )
 
@@ -99,7 +99,7 @@ with blocks.joined() as processes:
     )
     if processes.is_main:
         print(f"{processes.count} process(es), {task.batches}")
-        print("           loss  valid   BLEU   chrF")
+        print("            loss  valid   BLEU   chrF")
     show("before", task, data.validation, processes)
     with task.training():
         losses = []
@@ -117,7 +117,7 @@ with blocks.joined() as processes:
             if update.epoch.is_integer() or is_last:
                 mean = sum(losses) / len(losses)
                 show(
-                    f"epoch {update.epoch:.0f}",
+                    f"epoch {update.epoch:.1f}",
                     task,
                     data.validation,
                     processes,
