@@ -16,6 +16,7 @@
 
 # %%
 from argparse import ArgumentParser
+from time import strftime
 
 import attuner
 from attuner.training.events import Evaluated
@@ -31,8 +32,9 @@ asked, _ = parser.parse_known_args()
 # %% [markdown]
 # ## The recipe
 #
-# The columns are named, and a pair has two. Nothing is split
-# off: the scores are on validation, as in the chapter.
+# The columns are named, of which a pair has two, and the
+# labels, which the data count. Nothing is split off: the
+# scores are on validation, as in the chapter.
 
 
 # %%
@@ -49,6 +51,7 @@ recipe = attuner.Recipe(
         "text": "sentence1",
         "text_pair": "sentence2",
         "label": "label",
+        "labels": ["not_equivalent", "equivalent"],
     },
     model=asked.model,
     data={
@@ -63,7 +66,7 @@ recipe = attuner.Recipe(
         "learning_rate": 1e-4,
         "best_metric": "f1",
     },
-    output={"name": "pairs"},
+    output={"name": strftime("pairs-%H%M%S")},
 )
 
 # %% [markdown]
@@ -114,4 +117,4 @@ pairs = [
 for pair, said in zip(
     pairs, model.classify(pairs), strict=True
 ):
-    print(*pair, "\n ", said.in_words)
+    print(f"{' '.join(pair)}\n  {said.in_words}")

@@ -14,6 +14,7 @@
 
 # %%
 from argparse import ArgumentParser
+from time import strftime
 
 from accelerate import Accelerator
 
@@ -52,7 +53,10 @@ def part(name):
 
 blocks.set_seeds(42)
 data, labels = blocks.split_labelled(
-    part("train"), part("validation"), test_size=0
+    part("train"),
+    part("validation"),
+    test_size=0,
+    labels=["not_equivalent", "equivalent"],
 )
 task = blocks.load_classification(asked.model, labels)
 train = task.encode(data.train).features
@@ -130,7 +134,8 @@ with task.training():
 # The folder is one of transformers' own.
 
 # %%
-task.save("runs/pairs-loop")
-tuned = attuner.load("runs/pairs-loop")
+folder = strftime("runs/pairs-loop-%H%M%S")
+task.save(folder)
+tuned = attuner.load(folder)
 pair = ("The file was saved.", "They saved the file.")
 print(tuned.classify([pair])[0].in_words)

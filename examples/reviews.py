@@ -14,6 +14,7 @@
 
 # %%
 from argparse import ArgumentParser
+from time import strftime
 
 import attuner
 from attuner.training.events import Evaluated
@@ -51,7 +52,7 @@ recipe = attuner.Recipe(
         "batch_examples": 16,
         "learning_rate": 1e-4,
     },
-    output={"name": "reviews"},
+    output={"name": strftime("reviews-%H%M%S")},
 )
 
 # %% [markdown]

@@ -15,6 +15,7 @@
 
 # %%
 from argparse import ArgumentParser
+from time import strftime
 
 import attuner
 from attuner.training.events import Evaluated
@@ -63,7 +64,7 @@ recipe = attuner.Recipe(
         "learning_rate": 5e-4,
         "label_smoothing": 0.1,
     },
-    output={"name": "text-to-text"},
+    output={"name": strftime("text-to-text-%H%M%S")},
 )
 
 # %% [markdown]

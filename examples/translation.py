@@ -15,6 +15,7 @@
 
 # %%
 from argparse import ArgumentParser
+from time import strftime
 
 import matplotlib.pyplot as plt
 
@@ -52,7 +53,7 @@ recipe = attuner.Recipe(
         "learning_rate": 5e-4,
         "label_smoothing": 0.1,
     },
-    output={"name": "translation"},
+    output={"name": strftime("translation-%H%M%S")},
 )
 
 # %% [markdown]

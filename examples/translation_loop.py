@@ -16,6 +16,7 @@
 
 # %%
 from argparse import ArgumentParser
+from time import strftime
 
 from attuner import blocks
 
@@ -126,7 +127,7 @@ with blocks.joined() as processes:
                 losses.clear()
     show("test", task, data.test, processes)
     if processes.is_main:
-        task.save("runs/translation-loop")
+        task.save(strftime("runs/loop-%H%M%S"))
 
 # %% [markdown]
 # ## Two processes

@@ -11,7 +11,7 @@
 # %%
 from argparse import ArgumentParser
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, strftime
 
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -41,7 +41,7 @@ if folder is None:
             "learning_rate": 5e-4,
             "evaluate": "none",
         },
-        output={"name": "use-it"},
+        output={"name": strftime("use-it-%H%M%S")},
     )
     run = attuner.train(recipe, listeners=[])
     folder = run.model_folder
