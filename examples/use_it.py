@@ -93,7 +93,7 @@ units = blocks.read_pairs(
     source="en",
     target="fr",
 )
-texts = list(dict.fromkeys(unit.source for unit in units))[:100]
+texts = list(dict.fromkeys(unit.source for unit in units))[:200]
 
 
 def seconds(translate):
@@ -128,7 +128,7 @@ print(tokenizer.decode(made[0], skip_special_tokens=True))
 few = [
     "Shut down the notebook?",
     "Upload Error",
-    "Build Complete",
+    "Restart the kernel",
 ]
 rows = zip(
     few,

@@ -147,8 +147,8 @@ def check_text_to_text(text: str, is_full: bool) -> None:
     check_translation(text, is_full)
     (before,) = rows(text, "before +test")
     (after,) = rows(text, "after +test")
-    assert float(before[3]) < 30  # it translates the prefix, too
-    assert float(after[3]) > 45 or not is_full
+    assert float(before[4]) < 30  # it translates the prefix, too
+    assert float(after[4]) > 45 or not is_full
     assert text.startswith(("traduire", "Traduire", "traduction", "Traduction"))
 
 
