@@ -60,13 +60,16 @@ def learn(task, train, update, optimizer, rate, processes):
 # ## A row of the table
 #
 # The strings to be scored are shared out, too: each is
-# translated once, and all processes get all translations.
+# translated once (greedily, which is quick), and all
+# processes get all translations.
 
 
 # %%
 def show(name, task, examples, processes, train_loss=None):
     """Score the model, and print a row of the table."""
-    scores = task.evaluate(examples, processes=processes).scores
+    scores = task.evaluate(
+        examples, processes=processes, num_beams=1
+    ).scores
     learned = f"{train_loss:.3f}" if train_loss else ""
     if processes.is_main:
         print(
