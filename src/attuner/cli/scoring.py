@@ -118,9 +118,8 @@ def evaluate(
             options=EVALUATE_FLAGS,
         )
     if as_json:
-        shown = (
-            "scores", "intervals", "signatures", "counts", "engine", "num_beams", "max_new_tokens",
-        )  # fmt: skip
+        of_own = ("intervals",) if function else ()
+        shown = ("scores", *of_own, "signatures", "counts", "engine", "num_beams", "max_new_tokens")
         print_json({name: getattr(found, name) for name in (*shown, "seconds")})
         return
     from attuner.console_text import evaluation_lines
