@@ -89,7 +89,7 @@ RULES: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 _OF_CHECKPOINTS = ("training.save", "training.save_every_steps", "training.keep_checkpoints")
 _OF_LENGTH = ("training.epochs", "training.max_steps")
-_PROCESSES = "number of processes"
+_PROCESSES, _SHARDED = "number of processes", "sharded model"
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -139,6 +139,12 @@ def process_changes(before: int, now: int) -> list[Change]:
     return [] if before == now else [change]
 
 
+def sharding_changes(before: bool, now: bool) -> list[Change]:
+    """What differs where a model is no longer sharded, or was not before."""
+    change = Change(_SHARDED, before, now, INEXACT, "sums would be rounded otherwise")
+    return [] if before == now else [change]
+
+
 def require_allowed(changes: list[Change], *, inexact: bool) -> None:
     """Refuse changes after which the run would not end as if it had never been interrupted.
 
@@ -154,7 +160,7 @@ def require_allowed(changes: list[Change], *, inexact: bool) -> None:
     if not refused:
         return
     listed = "\n".join(f"  {change}" for change in changes if change in refused)
-    is_recipe = any(change.option != _PROCESSES for change in refused)
+    is_recipe = any(change.option not in (_PROCESSES, _SHARDED) for change in refused)
     what = "The recipe has" if is_recipe else "What the run is trained with has"
     start_anew = "start a new run with them: output.name=..."
     raise RunError(

@@ -14,7 +14,7 @@ from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
 from attuner.training.changes import Change
-from attuner.training.delivery import choose_weights, merge_as_delivered
+from attuner.training.delivery import choose_weights, deliver, merge_as_delivered
 from attuner.training.disk import require_space
 from attuner.training.events import (
     BadLoss,
@@ -29,7 +29,7 @@ from attuner.training.events import (
     Split,
     Stepped,
 )
-from attuner.training.folder import RunFolder, new_folder, write_text
+from attuner.training.folder import RunFolder, write_text
 from attuner.training.hooks import TaskHooks
 from attuner.training.jobs import TASKS, InTraining
 from attuner.training.launch import thread_note
@@ -43,13 +43,16 @@ from attuner.training.manifest import (
     require_same_features,
     require_same_model,
 )
-from attuner.training.processes import Processes
+from attuner.training.processes import ALONE, Processes
 from attuner.training.result import Run
 from attuner.training.resuming import accept, allowed_changes, require_restartable
-from attuner.training.scorer import Scorer, Scores
+from attuner.training.scorer import Judge, Scorer, Scores
+from attuner.training.sharding import is_sharding_asked
 from attuner.training.shared_state import share_files, share_model
+from attuner.training.shares import MainJudge
 from attuner.training.stopping import StopRequests, save_and_leave
 from attuner.training.store import CheckpointStore, diverged_in
+from attuner.training.trained import build_trained
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
@@ -122,7 +125,11 @@ class Running:
             return False, ()
         folder.remove_leftovers()
         changes = allowed_changes(
-            folder, recipe, inexact=inexact, num_processes=self.processes.count
+            folder,
+            recipe,
+            inexact=inexact,
+            num_processes=self.processes.count,
+            is_sharded=is_sharding_asked(),
         )
         require_same_data(folder, lambda: data_files(recipe), hub_data(recipe))
         return True, changes
@@ -160,9 +167,22 @@ class Running:
                 self.recipe, self.raw_model, self.store, self.scorer, state, epoch, self.emit
             )
             with self.hooks.taken_out():
-                merge_as_delivered(self.recipe, self.raw_model)
+                if self.processes.is_main or not self.trained.shares:
+                    merge_as_delivered(self.recipe, self.raw_model)
             self.scorer.after(state.step, epoch)
-        return once(lambda: self._deliver(time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        return once(
+            lambda: deliver(
+                self.recipe,
+                self.job,
+                self.folder,
+                self.raw_model,
+                self.prepared,
+                split=self.scorer.final,
+                seconds=seconds,
+                emit=self.emit,
+            )
+        )
 
     def _learn_vocabulary(self, folder: Path) -> None:
         """Learned once, where the recipe wants that, it is that of all processes."""
@@ -204,52 +224,58 @@ class Running:
 
     def _build(self) -> None:
         """What is trained of the model, plan, optimizer, scorer."""
-        from attuner.training.optimizer import build_optimizer
-
-        options, device, job = self.recipe.training, self.device, self.job
-        for note in job.choose_trained(self.raw_model):
+        options, job, model = self.recipe.training, self.job, self.raw_model
+        for note in job.choose_trained(model):
             self.emit(Noted(note))
-        self.task = job.build_task(self.raw_model)
-        self.hooks = TaskHooks(self.task, self.raw_model)
+        self.trained = build_trained(self.recipe, model, self.device, self.processes)
+        if self.trained.shares:
+            self.emit(Noted("The model is sharded: each process keeps a share of all weights."))
+        self.raw_model = self.trained.plain
+        self.task = job.build_task(model)
+        models = [model] if model is self.raw_model else [model, self.raw_model]
+        self.hooks = TaskHooks(self.task, *models)
         self.plan = setup.build_plan(
             self.recipe, job.features, is_packed=self.task.is_packed, processes=self.processes
         )
-        optimizer = build_optimizer(
-            self.raw_model,
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            computes_in=device.computes_in,
-            layer_decay=options.layer_decay,
-        )
-        self.model, self.optimizer = setup.prepare(self.accelerator, self.raw_model, optimizer)
         self.ema = Ema(self.raw_model, options.ema.decay) if options.ema else None
         self.store = CheckpointStore(
             self.folder.checkpoints,
             self.raw_model,
-            optimizer,
+            self.trained.plain_optimizer,
             scaler=self.accelerator.scaler,
             ema=self.ema,
             keep=options.keep_checkpoints,
             manifest=self.folder.manifest,
             emit=self.emit,
             processes=self.processes,
-        )
-        trained = InTraining(
-            self.model,
-            self.raw_model,
-            self.task,
-            self.hooks,
-            device=self.accelerator.device,
-            computing=optimizer.computing if device.computes_in else self.accelerator.autocast,
-            processes=self.processes,
+            shares=self.trained.shares,
         )
         self.scorer = Scorer(
-            job.build_judge(trained, self.folder),
+            self._judge(),
             job.parts,
             job.predictions_file(self.folder),
             self.emit,
             self.processes,
         )
+
+    def _judge(self) -> Judge:
+        """Of several processes all score, each a part; of a sharded model, one has the whole."""
+        trained, device = self.trained, self.accelerator.device
+        judge = self.job.build_judge(
+            InTraining(
+                trained.plain if trained.shares else trained.prepared,
+                trained.plain,
+                self.task,
+                self.hooks,
+                device=device,
+                computing=trained.computing,
+                processes=ALONE if trained.shares else self.processes,
+            ),
+            self.folder,
+        )
+        if trained.shares is None:
+            return judge
+        return MainJudge(judge, trained.plain, device, self.processes)
 
     def _manifest(self, features: Mapping[str, str]) -> dict[str, Any]:
         import torch
@@ -267,6 +293,7 @@ class Running:
             kernels=describe(self.accelerator.device.type),
             num_threads=torch.get_num_threads(),
             num_processes=self.processes.count,
+            is_sharded=self.trained.shares is not None,
             recipe=self.recipe.model_dump(mode="json"),
             features=features,
         )
@@ -307,8 +334,8 @@ class Running:
             )
         )
         events = train_loop(
-            self.model,
-            self.optimizer,
+            self.trained.prepared,
+            self.trained.optimizer,
             self.plan,
             self.accelerator,
             collate=setup.collate_training(
@@ -340,9 +367,13 @@ class Running:
 
     def _go_on_after(self, step: int) -> None:
         self.folder.keep_events_until(step)
-        num_processes = self.processes.count
         for line in accept(
-            self.folder, self.recipe, self.changes, step, num_processes=num_processes
+            self.folder,
+            self.recipe,
+            self.changes,
+            step,
+            num_processes=self.processes.count,
+            is_sharded=self.trained.shares is not None,
         ):
             self.emit(Noted(line))
 
@@ -353,46 +384,7 @@ class Running:
 
     def _validate(self) -> Scores:
         """Scores of the weights that would be delivered."""
+        if self.trained.shares:
+            self.trained.shares.gather()
         with self.ema.in_use() if self.ema else nullcontext():
             return self.scorer.now("validation")
-
-    def _deliver(self, seconds: float) -> Run:
-        from attuner.cards.truth import write_card
-        from attuner.evaluation.report import plot_curves
-        from attuner.training.card import facts_of_run
-
-        events = self.folder.events()
-        plot_curves(events, self.folder.curves, title=self.folder.path.name)
-        split = self.scorer.final
-        scored = [event for event in events if event["event"] == "evaluated"]
-        final = {event["when"]: event for event in scored if event["split"] == split}
-        before, after = (final.get(when, {}) for when in ("before", "after"))
-        run = Run(
-            folder=self.folder.path,
-            model_folder=self.folder.model,
-            before=before.get("scores", {}),
-            after=after.get("scores", {}),
-            signatures=after.get("signatures", {}),
-            split=split,
-            seconds=seconds,
-            counts=self.job.counts,
-            epochs=[event for event in scored if event["split"] == "validation"],
-            intervals={w: final.get(w, {}).get("intervals", {}) for w in ("before", "after")},
-            usage=self.job.usage(self.folder.model),
-        )
-        with new_folder(self.folder.model) as partial:
-            self.job.write_model(self.raw_model, partial)
-            notes = self.prepared.notes
-            write_card(
-                facts_of_run(self.recipe, self.job, self.folder, run, partial, notes), partial
-            )
-        self.emit(
-            Delivered(
-                run.folder, run.model_folder, run.before, run.after, run.signatures,
-                run.split, run.seconds,
-                intervals=run.intervals,
-                last=run.last if split == "validation" else {},
-                usage=run.usage,
-            )
-        )  # fmt: skip
-        return run
