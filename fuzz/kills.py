@@ -45,9 +45,9 @@ AIMS = (
     "attuner.training.store.prune",  # the new checkpoint is there, the old ones, too
     "attuner.training.text_judge.token_loss",  # amid an evaluation
     "attuner.training.scorer.write_lines",  # of translations
-    "attuner.training.run.choose_weights",
+    "attuner.training.running.choose_weights",
     "attuner.training.jobs.text.write_text_model",  # amid the delivery
-    "attuner.training.run.accept",  # amid resuming
+    "attuner.training.running.accept",  # amid resuming
 )
 _REPEATED = AIMS[:4]
 _TIMES = ("seconds", "train_seconds", "seconds_before")
@@ -118,7 +118,7 @@ def _interrupted(
     """Interrupt a run until it ends by itself, and say where each kill met it."""
     if aim is not None:
         if aim.endswith(".accept"):  # there is something to resume then
-            run.go(aim="attuner.training.run.choose_weights")
+            run.go(aim="attuner.training.running.choose_weights")
         code = run.go(aim=aim, nth=chance.randrange(1, 4) if aim in _REPEATED else 1)
         if code != -signal.SIGKILL:
             return code or 1  # it was to kill itself

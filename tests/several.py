@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 # No test waits for longer; what hangs is killed, and fails.
 SECONDS = 150
 
 
 def torchrun(
-    num: int, *words: str | Path, folder: Path, options: tuple[str, ...] = ("--standalone",)
+    num: int,
+    *words: str | Path,
+    folder: Path,
+    options: tuple[str, ...] = ("--standalone",),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[str]:
     """Start `python -m torch.distributed.run`; both of its outputs are one."""
     command = [
@@ -22,7 +27,7 @@ def torchrun(
         f"--nproc_per_node={num}", *map(str, words),
     ]  # fmt: skip
     return subprocess.Popen(
-        command, cwd=folder, env=environment(), text=True,
+        command, cwd=folder, env={**environment(), **variables}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

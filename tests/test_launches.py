@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.parallelism_config import ParallelismConfig
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-from accelerate.utils.launch import (
-    prepare_extend_env_parallelism_config,
-    prepare_multi_gpu_env,
-)
+from launches import launch_environment
 from typer.testing import CliRunner
 
 from attuner.cli.app import app
@@ -62,21 +56,6 @@ def test_accelerate_reads_it_and_sets_up_what_it_says(
         assert mesh.fsdp_dim_names == ["dp_replicate", "dp_shard_cp"]
     else:
         assert environment.get("ACCELERATE_USE_PARALLELISM_CONFIG") is None
-
-
-def launch_environment(path: Path) -> dict[str, str]:
-    """The variables that `accelerate launch --config_file PATH` gives its processes."""
-    words = ["--config_file", str(path), "--machine_rank", "0", "--main_process_ip", "127.0.0.1"]
-    arguments: Any = launch_command_parser().parse_args(
-        [*words, "-m", "attuner", "train", "r.yaml"]
-    )
-    before = dict(os.environ)
-    arguments, *_ = _validate_launch_command(arguments)
-    environment: dict[str, str] = prepare_multi_gpu_env(arguments)
-    if arguments.use_parallelism_config:
-        environment = prepare_extend_env_parallelism_config(arguments, environment)
-    assert dict(os.environ) == before
-    return environment
 
 
 def test_the_list_names_recipes_and_launches() -> None:

@@ -10,79 +10,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from lessons import LESSONS
+from runs_of_several import (
+    LONG,
+    LOST,
+    alone,
+    assert_same_run,
+    events,
+    folder_of,
+    several,
+    started,
+    write_recipes,
+)
 from safetensors.torch import load_file
 from several import environment, output, process_of, torchrun, wait_until
-from tiny_classifiers import reviews, write_encoder
-
-from attuner.training.folder import RunFolder
 
 pytestmark = pytest.mark.slow
-
-LOST = (
-    "Process {} has ended without a word: it was killed, or its machine is gone.\n"
-    "A run goes on only while all of its processes do: the others have ended, too.\n"
-    "Start it again as before, with --resume: it goes on from its last checkpoint.\n"
-)
 
 
 @pytest.fixture(scope="module")
 def place(marian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe to translate and one to classify; updates are uneven."""
     folder = tmp_path_factory.mktemp("several")
-    rows = [{"translation": {"en": en, "fr": fr}} for en, fr in LESSONS.items()]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "lessons.jsonl").write_text(lines, encoding="utf-8")
-    (folder / "recipe.yaml").write_text(
-        "task: {name: translation, source: en, target: fr}\n"
-        f"model: {marian}\n"
-        "data:\n"
-        "  train: lessons.jsonl\n"
-        "  validation: lessons.jsonl\n"
-        "  split: {by: random, test: 0}\n"
-        "training: {epochs: 3, batch_examples: 4, learning_rate: 0.003, precision: fp32}\n"
-        "generation: {num_beams: 1, max_new_tokens: 40}\n",
-        encoding="utf-8",
-    )
-    (folder / "encoder").mkdir()
-    write_encoder(folder / "encoder")
-    reviews(folder / "reviews.csv")
-    (folder / "moods.yaml").write_text(
-        "task: {name: classification, text: review, label: mood}\n"
-        f"model: {folder / 'encoder'}\n"
-        "data: {train: reviews.csv, duplicates: keep, split: {test: 0.2, validation: 0.2}}\n"
-        "training:\n"
-        "  {epochs: 6, batch_examples: 7, learning_rate: 0.005, precision: fp32,\n"
-        "   early_stopping: {patience: 2}}\n",
-        encoding="utf-8",
-    )
+    write_recipes(folder, marian)
     return folder
-
-
-def alone(place: Path, *words: str) -> RunFolder:
-    command = [sys.executable, "-m", "attuner", "train", *words]
-    done = subprocess.run(
-        command, cwd=place, env=environment(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return folder_of(place, words)
-
-
-def several(num: int, place: Path, *words: str) -> tuple[RunFolder, str]:
-    text = output(torchrun(num, "-m", "attuner", "train", *words, folder=place))
-    return folder_of(place, words), text
-
-
-def folder_of(place: Path, words: tuple[str, ...]) -> RunFolder:
-    name = next(word for word in words if word.startswith("output.name=")).split("=")[1]
-    return RunFolder(place / "runs" / name)
-
-
-def events(run: RunFolder, kind: str) -> Iterator[dict[str, Any]]:
-    return (event for event in run.events() if event["event"] == kind)
 
 
 @pytest.mark.parametrize(
@@ -94,36 +45,11 @@ def test_a_run_of_several_processes_is_that_of_one(place: Path, recipe: str, num
     one = alone(place, recipe, names[0], "training.ema={decay: 0.5}")
     found, text = several(num, place, recipe, names[1], "training.ema={decay: 0.5}")
 
-    for ours, wanted in zip(events(found, "stepped"), events(one, "stepped"), strict=True):
-        assert ours["loss"] == pytest.approx(wanted["loss"], rel=1e-6)
-        assert ours["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-5)
-        for same in ("num_examples", "num_target_tokens", "epoch", "learning_rate"):
-            assert ours[same] == wanted[same]
-    for ours, wanted in zip(events(found, "evaluated"), events(one, "evaluated"), strict=True):
-        assert ours["scores"] == pytest.approx(wanted["scores"], rel=1e-6)
-        assert ours["is_best"] == wanted["is_best"]
-    assert [e["reason"] for e in events(found, "finished")] == [
-        e["reason"] for e in events(one, "finished")
-    ]
-    kept = one.translations if one.translations.exists() else one.predictions
-    rows, wanted_rows = (
-        [json.loads(line) for line in (run.path / kept.name).read_text().splitlines()]
-        for run in (found, one)
-    )
-    assert [row["address"] for row in rows] == [row["address"] for row in wanted_rows]
-    for when in ("before", "after"):
-        assert [label(row[when]) for row in rows] == [label(row[when]) for row in wanted_rows]
-    assert sorted(path.name for path in found.path.iterdir()) == sorted(
-        path.name for path in one.path.iterdir()
-    )
+    assert_same_run(found, one)
     assert json.loads(found.manifest.read_text())["processes"] == num
     assert text.count("The tuned model is in") == 1
     assert f"on {num} processes (cpu), fp32" in text
     assert "Traceback" not in text
-
-
-def label(said: Any) -> Any:
-    return said["label"] if isinstance(said, dict) else said
 
 
 def test_adapters_and_seeds_are_trained_by_several(place: Path) -> None:
@@ -136,20 +62,6 @@ def test_adapters_and_seeds_are_trained_by_several(place: Path) -> None:
     assert len(run.seeds.read_text().splitlines()) == 2
     assert (run.model / "model.safetensors").is_file()
     assert text.count("The tuned model is in") == 1
-
-
-LONG = (
-    "recipe.yaml", "training.max_steps=120", "training.evaluate=none", "model.dropout=0.2",
-    "training.save=steps", "training.save_every_steps=50", "training.schedule=constant",
-)  # fmt: skip
-
-
-def started(num: int, place: Path, *words: str) -> Any:
-    """A run that has made ten updates, and is far from its end."""
-    running = torchrun(num, "-m", "attuner", "train", *words, folder=place)
-    run = folder_of(place, words)
-    wait_until(lambda: run.metrics.exists() and '"step": 10,' in run.metrics.read_text(), running)
-    return running, run
 
 
 def test_processes_that_are_stopped_go_on_as_if_they_had_not(place: Path) -> None:

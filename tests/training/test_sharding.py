@@ -140,6 +140,18 @@ def test_a_model_without_known_layers_is_refused() -> None:
     )
 
 
+def test_a_model_that_skips_layers_at_random_is_refused() -> None:
+    with pytest.raises(ModelError) as caught:
+        shard(tiny_model("m2m_100", layerdrop=0.05))
+    assert str(caught.value) == (
+        "FSDP: this model skips layers at random (encoder_layerdrop=0.05, "
+        "decoder_layerdrop=0.05), each process others.\n"
+        "All processes gather each layer of a sharded model together.\n"
+        "Set encoder_layerdrop and decoder_layerdrop to 0.0 in a copy of its config.json, or start "
+        "it without FSDP."
+    )
+
+
 def recipe(**training: Any) -> Recipe:
     task = {"name": "translation", "source": "en", "target": "fr"}
     return Recipe.model_validate(
@@ -184,6 +196,20 @@ def test_sharding_without_an_accelerator_is_refused(monkeypatch: pytest.MonkeyPa
         "Models are sharded over accelerators such as GPUs.\n"
         "Start it where there are some, with training.device=auto, or without FSDP: "
         "torchrun --nproc-per-node 2 -m attuner train recipe.yaml"
+    )
+
+
+def test_one_process_has_nobody_to_share_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    accelerator: Any = SimpleNamespace(
+        distributed_type=DistributedType.NO, device=torch.device("cuda")
+    )
+    with pytest.raises(RunError) as caught:
+        asked_sharding(recipe(), accelerator)
+    assert str(caught.value) == (
+        "accelerate was told to shard the model (FSDP), but there is one process.\n"
+        "Models are sharded among several, each with an accelerator of its own.\n"
+        "Ask for as many: accelerate launch --num_processes 8 ...; or start it without FSDP."
     )
 
 

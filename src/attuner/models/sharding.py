@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from attuner.errors import ModelError
 
+_LAYER_DROPS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
+
 
 def shard(
     model: nn.Module,
@@ -38,7 +40,7 @@ def shard(
         offload: torch's `OffloadPolicy`; None keeps the shares where the model computes.
 
     Raises:
-        ModelError: The model has no layers that are known as such.
+        ModelError: The model has no layers that are known as such, or skips some at random.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
@@ -50,6 +52,7 @@ def shard(
             "Expected a model whose layers transformers marks as such.",
             "Start it without FSDP: each process then holds the whole model.",
         )
+    _require_all_layers(model)
     policy = MixedPrecisionPolicy(
         param_dtype=computes_in,
         reduce_dtype=None if computes_in is None else torch.float32,
@@ -66,6 +69,20 @@ def shard(
     fully_shard(model, reshard_after_forward=False, **options)
     for module in (*layers, model):
         _sum_gradients(module)
+
+
+def _require_all_layers(model: nn.Module) -> None:
+    """Refuse LayerDrop (Fan et al. 2019): who skips a layer would not gather it with the others."""
+    config: Any = model.config
+    names = [name for name in _LAYER_DROPS if getattr(config, name, 0.0)]
+    if names:
+        given = ", ".join(f"{name}={getattr(config, name)}" for name in names)
+        raise ModelError(
+            f"FSDP: this model skips layers at random ({given}), each process others.",
+            "All processes gather each layer of a sharded model together.",
+            f"Set {' and '.join(names)} to 0.0 in a copy of its config.json, or start it without "
+            "FSDP.",
+        )
 
 
 def _sum_gradients(module: Any) -> None:

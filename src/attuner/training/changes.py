@@ -90,9 +90,13 @@ RULES: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 _OF_CHECKPOINTS = ("training.save", "training.save_every_steps", "training.keep_checkpoints")
 _OF_LENGTH = ("training.epochs", "training.max_steps")
-_PROCESSES = "number of processes"
+_PROCESSES, _SHARDED = "number of processes", "sharded model"
 _FUNCTIONS = "evaluation.functions, SHA-256 of their files"
-_OUTSIDE = {_PROCESSES: "What the run is trained with has", _FUNCTIONS: "A metric of the run has"}
+_OUTSIDE = {
+    _PROCESSES: "What the run is trained with has",
+    _SHARDED: "What the run is trained with has",
+    _FUNCTIONS: "A metric of the run has",
+}
 _INDEX = re.compile(r"\[\d+\]")
 
 
@@ -151,6 +155,12 @@ def function_changes(
     was, is_now = (", ".join(f"{f['name']} {f['sha256'][:8]}" for f in of) for of in (before, now))
     reason = "scores before were measured otherwise"
     return [Change(_FUNCTIONS, was or None, is_now or None, INEXACT, reason)]
+
+
+def sharding_changes(before: bool, now: bool) -> list[Change]:
+    """What differs where a model is no longer sharded, or was not before."""
+    change = Change(_SHARDED, before, now, INEXACT, "sums would be rounded otherwise")
+    return [] if before == now else [change]
 
 
 def require_allowed(changes: list[Change], *, inexact: bool) -> None:

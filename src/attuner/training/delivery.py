@@ -1,4 +1,4 @@
-"""What a run delivers: which of its weights, and in which shape."""
+"""What a run delivers: which of its weights, in which shape, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from attuner.models.adapters import merge_for_good
 from attuner.models.loading import save_model
 from attuner.models.usage import write_usage
 from attuner.training.averaging import in_use, put_in
-from attuner.training.events import Evaluated, Listener, Noted
+from attuner.training.events import DataPrepared, Delivered, Evaluated, Listener, Noted
+from attuner.training.folder import RunFolder, new_folder
 from attuner.training.loop import LoopState, is_better
 from attuner.training.origin import Origin, lasting_name
+from attuner.training.result import Run
 from attuner.training.scorer import Scorer
 from attuner.training.setup import max_source_tokens
 from attuner.training.store import CheckpointStore
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attuner.recipe import Recipe
+    from attuner.training.jobs import Job
 
 
 def choose_weights(
@@ -111,3 +114,63 @@ def write_text_model(recipe: Recipe, model: nn.Module, origin: Origin, folder: P
         whole_texts=recipe.text_task.whole_texts,
         max_source_tokens=max_source_tokens(recipe),
     )
+
+
+def deliver(
+    recipe: Recipe,
+    job: Job,
+    folder: RunFolder,
+    model: nn.Module,
+    prepared: DataPrepared,
+    *,
+    split: str,
+    seconds: float,
+    emit: Listener,
+) -> Run:
+    """Write the model folder with its card, and draw the curves.
+
+    Args:
+        recipe: The recipe.
+        job: What is of its task.
+        folder: The run's.
+        model: What is delivered.
+        prepared: What was said of the data.
+        split: Which part the final scores are on; "" for none.
+        seconds: How long the run took.
+        emit: Is told of the end.
+    """
+    from attuner.cards.truth import write_card
+    from attuner.evaluation.report import plot_curves
+    from attuner.training.card import facts_of_run
+
+    events = folder.events()
+    plot_curves(events, folder.curves, title=folder.path.name)
+    scored = [event for event in events if event["event"] == "evaluated"]
+    final = {event["when"]: event for event in scored if event["split"] == split}
+    before, after = (final.get(when, {}) for when in ("before", "after"))
+    run = Run(
+        folder=folder.path,
+        model_folder=folder.model,
+        before=before.get("scores", {}),
+        after=after.get("scores", {}),
+        signatures=after.get("signatures", {}),
+        split=split,
+        seconds=seconds,
+        counts=job.counts,
+        epochs=[event for event in scored if event["split"] == "validation"],
+        intervals={w: final.get(w, {}).get("intervals", {}) for w in ("before", "after")},
+        usage=job.usage(folder.model),
+    )
+    with new_folder(folder.model) as partial:
+        job.write_model(model, partial)
+        write_card(facts_of_run(recipe, job, folder, run, partial, prepared.notes), partial)
+    emit(
+        Delivered(
+            run.folder, run.model_folder, run.before, run.after, run.signatures,
+            run.split, run.seconds,
+            intervals=run.intervals,
+            last=run.last if split == "validation" else {},
+            usage=run.usage,
+        )
+    )  # fmt: skip
+    return run

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from attuner.data.batching import Update
 from attuner.training.gradient_sum import sum_gradients
+from attuner.training.sharded_adamw import ShardedAdamW
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,15 +43,15 @@ class Gradient:
 
 
 class OutOfMemoryError(RuntimeError):
-    """Memory ran out on a micro-batch of one row, which cannot be cut further.
+    """Memory ran out on a micro-batch that cannot be cut further: of one row, or of shares.
 
     Attributes:
-        row: Its row of the features.
+        rows: Its rows of the features.
     """
 
-    def __init__(self, row: int) -> None:
-        super().__init__(f"memory ran out on row {row}")
-        self.row = row
+    def __init__(self, rows: Ints) -> None:
+        super().__init__(f"memory ran out on rows {rows.tolist()}")
+        self.rows = rows
 
 
 def leave_gradient(
@@ -70,18 +70,19 @@ def leave_gradient(
     The gradient is that of the mean over the update's real target tokens, whatever it was cut into.
     So a micro-batch that does not fit into memory is cut in two, and the gradient is made anew from
     its first micro-batch on: what is left of a backward pass that was broken off is of no use.
-    Processes exchange nothing before all of that is done: each may cut as it must.
+    Processes exchange nothing before all of that is done: each may cut as it must. Where they
+    gather a sharded model's layers together, none may.
 
     Raises:
-        OutOfMemoryError: A single row does not fit.
+        OutOfMemoryError: A single row does not fit, or a micro-batch of a sharded model.
     """
-    weights: AdamW = optimizer.optimizer
+    weights: AdamW | ShardedAdamW = optimizer.optimizer
     scale = 1 / update.num_target_tokens
     pieces = list(update.micro_batches)
     while True:
         done: list[Tensor] = []
         try:
-            _backward(model, optimizer, accelerator, update, pieces, collate, loss, scale, done)
+            _backward(model, weights, accelerator, update, pieces, collate, loss, scale, done)
             break
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
@@ -89,8 +90,8 @@ def leave_gradient(
         # Outside of the except block, where nothing holds on to the tensors of the failed pass.
         failed = len(done)
         rows = pieces[failed]
-        if len(rows) < 2:
-            raise OutOfMemoryError(int(rows[0] if len(rows) else update.rows[0]))
+        if len(rows) < 2 or isinstance(weights, ShardedAdamW):
+            raise OutOfMemoryError(rows if len(rows) else update.rows[:1])
         pieces[failed : failed + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
         weights.zero_grad()
         if accelerator.device.type == "cuda":
@@ -110,7 +111,7 @@ def leave_gradient(
 
 def _backward(
     model: nn.Module,
-    optimizer: AcceleratedOptimizer,
+    weights: AdamW | ShardedAdamW,
     accelerator: Accelerator,
     update: Update,
     pieces: list[Ints],
@@ -120,23 +121,16 @@ def _backward(
     done: list[Tensor],
 ) -> None:
     """Forward and backward of each micro-batch; the summed loss of each goes into `done`."""
-    weights: AdamW = optimizer.optimizer
     with weights.computing():
-        for number, rows in enumerate(pieces):
+        for rows in pieces:
             is_empty = len(rows) == 0
             batch = collate(update.rows[:1] if is_empty else rows)
-            with _synced(accelerator, model, number == len(pieces) - 1):
-                with accelerator.autocast():
-                    summed = loss(model, batch) * (0.0 if is_empty else 1.0)
-                # With fp16 the scaler wants numbers of a moderate size; else the optimizer scales.
-                accelerator.backward(summed * scale if accelerator.scaler else summed)
+            with accelerator.autocast():
+                summed = loss(model, batch) * (0.0 if is_empty else 1.0)
+            # With fp16 the scaler wants numbers of a moderate size; else the optimizer scales.
+            accelerator.backward(summed * scale if accelerator.scaler else summed)
             weights.collect()
             done.append(summed.detach())
-
-
-def _synced(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
-    """Exchange gradients between processes once an update: after its last micro-batch."""
-    return nullcontext() if is_last else accelerator.no_sync(model)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

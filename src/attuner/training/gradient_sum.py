@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attuner.training.sharded_adamw import ShardedAdamW
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
 _BUCKET = 8 * 2**20
 
 
-def sum_gradients(optimizer: AdamW, numbers: Sequence[float], processes: Processes) -> list[float]:
+def sum_gradients(
+    optimizer: AdamW | ShardedAdamW, numbers: Sequence[float], processes: Processes
+) -> list[float]:
     """Let the optimizer of each process hold the sum of all gradients; returns that of the numbers.
 
-    A weight that has no gradient on any process is left without.
+    A weight that has no gradient on any process is left without. Shares of gradients are sums
+    already.
 
     Args:
         optimizer: Holds the gradient of this process's share.
@@ -51,6 +56,8 @@ def sum_gradients(optimizer: AdamW, numbers: Sequence[float], processes: Process
     """
     if processes.count == 1:
         return list(numbers)
+    if isinstance(optimizer, ShardedAdamW):
+        return processes.sum(torch.tensor(numbers, dtype=torch.float64)).tolist()
     parameters = list(optimizer.trained())
     has_gradient = [optimizer.gradient(parameter) is not None for parameter in parameters]
     mine = torch.tensor([*numbers, *has_gradient], dtype=torch.float64)

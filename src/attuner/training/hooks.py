@@ -1,4 +1,4 @@
-"""A task's hooks in a model, which can be taken out for a while."""
+"""A task's hooks in models, which can be taken out for a while."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class TaskHooks:
-    """Keeps a task's hooks in a model inside a `with` block.
+    """Keeps a task's hooks in models inside a `with` block.
 
     Args:
         task: The task.
-        model: The bare model.
+        models: The bare model; of a sharded one its plain copy, too.
     """
 
-    def __init__(self, task: Task, model: nn.Module) -> None:
+    def __init__(self, task: Task, *models: nn.Module) -> None:
         self._task = task
-        self._model = model
+        self._models = models
         self._hooks = ExitStack()
 
     def __enter__(self) -> Self:
@@ -40,7 +40,7 @@ class TaskHooks:
 
     @contextmanager
     def taken_out(self) -> Iterator[None]:
-        """The model without them, as whoever loads it sees it."""
+        """The models without them, as whoever loads one sees it."""
         self._hooks.close()
         try:
             yield
@@ -48,4 +48,5 @@ class TaskHooks:
             self._put_in()
 
     def _put_in(self) -> None:
-        self._hooks.enter_context(self._task.prepared(self._model))
+        for model in self._models:
+            self._hooks.enter_context(self._task.prepared(model))

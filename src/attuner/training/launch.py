@@ -25,7 +25,6 @@ _COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZ
 _OTHER_ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-    "ACCELERATE_USE_FSDP": "FSDP",
 }
 # Until all processes are there; and for one of them to do something alone, such as reading the
 # data, while the others wait. That one is gone is noticed by `watch`, not by waiting.
@@ -74,7 +73,7 @@ def joined(device: str = "auto") -> Iterator[Processes]:
     ...     processes.rank, processes.count, processes.gathered("what this one has found")
     (0, 1, ['what this one has found'])
     """
-    _refuse_other_engines()  # FSDP and its like have one process under torchrun, too
+    _refuse_other_engines()
     if announced() == 1:
         _refuse_one_of_several()
         yield ALONE
@@ -226,10 +225,11 @@ def _explained(error: BaseException, watch: Watch, processes: Processes) -> Base
     if isinstance(error, UserError):
         error.is_shown_elsewhere = not processes.is_main and not _is_main_lost(watch)
         return error
-    is_cut_off = isinstance(error, LostError | KeyboardInterrupt)
+    is_lost = isinstance(error, LostError) or _is_of_connection(error)
+    is_cut_off = is_lost or isinstance(error, KeyboardInterrupt)
     first = watch.ending_within(_NEWS_SECONDS if is_cut_off else 0.0)
     shown: UserError | StoppedError
-    if first is None and isinstance(error, LostError):
+    if first is None and is_lost:
         shown = RunError(
             f"The connection between the processes is broken: {first_line(error)}",
             "A run goes on only while all of its processes do.",
@@ -251,6 +251,14 @@ def _explained(error: BaseException, watch: Watch, processes: Processes) -> Base
         )
     shown.is_shown_elsewhere = not processes.is_main and not _is_main_lost(watch)
     return shown
+
+
+def _is_of_connection(error: BaseException) -> bool:
+    """Whether torch itself could not reach another process, as where layers are gathered."""
+    from torch.distributed import DistError
+
+    is_gloo = isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    return is_gloo or isinstance(error, DistError)
 
 
 def _is_main_lost(watch: Watch) -> bool:

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from attuner.data.batching import BatchPlan, Update
 from attuner.errors import RunError
 from attuner.evaluation.known_metrics import higher_is_better
@@ -160,7 +158,7 @@ def train_loop(
     Raises:
         DivergedError: The loss or the gradient is bad, and is not to be skipped; the update is not
             made.
-        RunError: A single example does not fit into memory.
+        RunError: A single example does not fit into memory, or a micro-batch of a sharded model.
     """
     state = state or LoopState()
     plan.restore(state.plan)
@@ -293,7 +291,15 @@ def _diverged(
 
 
 def _too_long(error: OutOfMemoryError, step: int, name: Name) -> RunError:
-    (example, *_) = (*name(np.array([error.row])), f"row {error.row}")
+    if len(error.rows) > 1:
+        return RunError(
+            f"Step {step}: memory ran out on a micro-batch of {len(error.rows)} examples.",
+            "A micro-batch of a sharded model is not cut in two: all processes gather its layers "
+            "together, and the others are amid that.",
+            "Start again with more of them, training.accumulation=2, or with "
+            "training.gradient_checkpointing=true.",
+        )
+    (example, *_) = (*name(error.rows), f"row {error.rows[0]}")
     return RunError(
         f"Step {step}: memory ran out on a single example, {example}.",
         "A micro-batch that does not fit is cut in two; one example cannot be cut.",

@@ -40,6 +40,7 @@ def build_manifest(
     kernels: str,
     num_threads: int,
     num_processes: int,
+    is_sharded: bool = False,
     recipe: Mapping[str, Any],
     features: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def build_manifest(
         kernels: Which kernels a processor uses, in words.
         num_threads: Threads that an operation on a processor uses.
         num_processes: Processes that share the training.
+        is_sharded: Whether each keeps a share of the model.
         recipe: The whole recipe as plain values.
         features: Fingerprint of the token ids of each part.
     """
@@ -74,6 +76,7 @@ def build_manifest(
             "threads": num_threads,
         },
         "processes": num_processes,
+        "sharded": is_sharded,
         "seeds": dict(seeds),
         "model": {"name": model, "sha256": weights},
         "data": {str(path): file_sha256(path) for path in data_files},

@@ -20,6 +20,7 @@ from attuner.training.changes import (
     function_changes,
     process_changes,
     require_allowed,
+    sharding_changes,
 )
 from attuner.training.data import data_files
 from attuner.training.disk import disk_faults
@@ -98,15 +99,21 @@ def require_restartable(folder: RunFolder) -> None:
 
 
 def allowed_changes(
-    folder: RunFolder, recipe: Recipe, *, inexact: bool, num_processes: int = 1
+    folder: RunFolder,
+    recipe: Recipe,
+    *,
+    inexact: bool,
+    num_processes: int = 1,
+    is_sharded: bool = False,
 ) -> list[Change]:
-    """What differs from the recipe that the run began with, or from its number of processes.
+    """What differs from the recipe that the run began with, or from its processes.
 
     Args:
         folder: The run.
         recipe: What it is to go on with.
         inexact: Whether the user wants changes that make the result another one.
         num_processes: How many train it now.
+        is_sharded: Whether each of them keeps a share of the model.
 
     Raises:
         RunError: There are changes that are refused.
@@ -124,6 +131,7 @@ def allowed_changes(
         *find_changes(before, recipe),
         *function_changes(manifest.get("functions", []), fingerprints(recipe.evaluation.functions)),
         *process_changes(manifest.get("processes", 1), num_processes),
+        *sharding_changes(manifest.get("sharded", False), is_sharded),
     ]
     require_allowed(changes, inexact=inexact)
     return changes
@@ -136,6 +144,7 @@ def accept(
     step: int,
     *,
     num_processes: int = 1,
+    is_sharded: bool = False,
 ) -> list[str]:
     """Write changes into the run's recipe and manifest; returns lines that say them.
 
@@ -145,6 +154,7 @@ def accept(
         changes: What differs from the recipe so far.
         step: The update after which they hold.
         num_processes: How many train it now.
+        is_sharded: Whether each of them keeps a share of the model.
     """
     if not changes:
         if recipe.evaluation.functions:  # the recipe of a run that was fetched lacks them
@@ -152,7 +162,7 @@ def accept(
         return []
     manifest = read_manifest(folder)
     manifest["recipe"] = recipe.model_dump(mode="json")
-    manifest["processes"] = num_processes
+    manifest["processes"], manifest["sharded"] = num_processes, is_sharded
     manifest["functions"] = fingerprints(recipe.evaluation.functions)
     # The same files, as was seen, in places that may be others.
     places = map(str, data_files(recipe))

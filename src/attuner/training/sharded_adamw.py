@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 
@@ -32,10 +32,6 @@ class ShardedAdamW(torch.optim.AdamW):
 
     def collect(self) -> None:
         """Nothing to take out: gradients add up in the shares, in fp32."""
-
-    def trained(self) -> Iterator[nn.Parameter]:
-        """Parameters whose gradients are still to be added up over processes: none."""
-        yield from ()
 
     @torch.no_grad()
     def clip(self, max_norm: float, *, scale: float = 1.0) -> float:

@@ -43,7 +43,7 @@ def asked_sharding(recipe: Recipe, accelerator: Accelerator) -> Sharding | None:
     """How to shard, where `accelerate launch` asks for it.
 
     Raises:
-        RunError: There is no accelerator to shard over, or an option does not go with sharding.
+        RunError: There are no accelerators to shard over, or an option does not go with sharding.
     """
     if not is_sharding_asked():
         return None
@@ -51,6 +51,13 @@ def asked_sharding(recipe: Recipe, accelerator: Accelerator) -> Sharding | None:
     from accelerate.utils import DistributedType
 
     if accelerator.distributed_type != DistributedType.FSDP:
+        if accelerator.device.type != "cpu":
+            raise RunError(
+                "accelerate was told to shard the model (FSDP), but there is one process.",
+                "Models are sharded among several, each with an accelerator of its own.",
+                "Ask for as many: accelerate launch --num_processes 8 ...; or start it without "
+                "FSDP.",
+            )
         raise RunError(
             "accelerate was told to shard the model (FSDP), but the run computes on a processor.",
             "Models are sharded over accelerators such as GPUs.",

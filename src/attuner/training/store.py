@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ from attuner.training.shared_state import share_training_state
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from attuner.training.shares import Shares
+
 
 def diverged_in(folder: RunFolder, last: Path | None, error: DivergedError) -> RunError:
     """The error of a run that diverged: which checkpoint is the last good one, how to go on."""
@@ -58,14 +61,15 @@ class CheckpointStore:
 
     Args:
         folder: The run's `checkpoints`.
-        model: The bare model.
-        optimizer: The bare optimizer.
+        model: The bare model; of a sharded one, the plain copy.
+        optimizer: The bare optimizer; likewise.
         scaler: That of fp16, where there is one.
         ema: The running mean of the weights, where there is one.
         keep: How many of the latest to keep; the best is always kept.
         manifest: The run's manifest, where there is one: each checkpoint has a copy.
         emit: Is told of choices.
         processes: Who trains.
+        shares: Those of a sharded model.
 
     >>> from tempfile import TemporaryDirectory
     >>> from attuner.training.optimizer import build_optimizer
@@ -92,6 +96,7 @@ class CheckpointStore:
         manifest: Path | None = None,
         emit: Callable[[Event], None] = lambda event: None,
         processes: Processes = ALONE,
+        shares: Shares | None = None,
     ) -> None:
         self._folder = Path(folder)
         self._model = model
@@ -102,6 +107,7 @@ class CheckpointStore:
         self._manifest = manifest
         self._emit = emit
         self._processes = processes
+        self._shares = shares
 
     def save(self, state: LoopState, *, is_stop: bool = False) -> Path:
         """Write a checkpoint, then delete those that are no longer needed.
@@ -111,7 +117,8 @@ class CheckpointStore:
             is_stop: No checkpoint is due, but the run was asked to stop.
         """
         randoms = self._processes.gathered(random_states())
-        return self._processes.once(lambda: self._save(state, randoms, is_stop))
+        with self._shares.gathered() if self._shares else nullcontext():
+            return self._processes.once(lambda: self._save(state, randoms, is_stop))
 
     def _save(self, state: LoopState, randoms: Sequence[RandomStates], is_stop: bool) -> Path:
         saved = save_checkpoint(
@@ -155,7 +162,12 @@ class CheckpointStore:
             RunError: None is.
         """
         state, randoms = self._processes.once(self._load_last)
-        share_training_state(self._processes, self._model, self._optimizer, self._scaler, self._ema)
+        if self._shares:
+            self._shares.scatter()
+        else:
+            share_training_state(
+                self._processes, self._model, self._optimizer, self._scaler, self._ema
+            )
         rank = self._processes.rank
         if 0 < rank < len(randoms):
             put_back(randoms[rank])
@@ -191,10 +203,14 @@ class CheckpointStore:
     def load_best(self, state: LoopState) -> None:
         """Put what is delivered into the model: the best weights, or the last where none are.
 
-        With a running mean, it is the mean that was the best.
+        With a running mean, it is the mean that was the best. Of a sharded model only the plain
+        copy has them.
         """
+        if self._shares:
+            self._shares.gather()
         self._processes.once(lambda: self._load_best(state))
-        self._processes.share(trained_weights(self._model).values())
+        if not self._shares:
+            self._processes.share(trained_weights(self._model).values())
 
     def _load_best(self, state: LoopState) -> None:
         best = None
