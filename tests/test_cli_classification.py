@@ -38,7 +38,8 @@ def test_a_run_shows_scores_with_intervals_and_a_table_of_labels(tuned: Path) ->
     assert f'attuner classify {tuned}/runs/moods/model "A text."' in shown
 
 
-def test_check_shows_labels_lengths_and_cost(tuned: Path) -> None:
+def test_check_shows_labels_lengths_and_cost(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # a title wider than its column is broken otherwise
     arguments = (
         "check", "--task", "classification", "--model", str(tuned / "encoder"), "--data",
         str(tuned / "reviews.csv"), "--text", "review", "--label", "mood",

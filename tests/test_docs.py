@@ -9,7 +9,8 @@ What is not run so, and why:
 - the demos: they take minutes, and tests of their own run them
 - models and data sets of the Hub: marked `network`
 - commands that stand indented, not fenced, as they need hours, or a run that was begun elsewhere:
-  tests/test_benchmarks.py runs benchmarks at their tiniest; here their options are looked for
+  tests/test_benchmarks.py and tests/test_examples.py run the scripts with a few updates; here
+  their options are looked for
 """
 
 from __future__ import annotations
@@ -189,9 +190,9 @@ def run_step(step: Step, folder: Path) -> None:
     else:
         assert step.text.startswith("pip install "), f"a test must know how to run: {step.text}"
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-        named = re.findall(r'\.\[(\w+)\]"', step.text)
+        named = re.findall(r'\.\[([\w,]+)\]"', step.text)
         assert named
-        assert set(named) <= set(extras["project"]["optional-dependencies"])
+        assert set(",".join(named).split(",")) <= set(extras["project"]["optional-dependencies"])
 
 
 @pytest.mark.parametrize("page", marked([page for page in PAGES if list(steps(page))]))
@@ -237,11 +238,15 @@ def test_command_that_is_shown_only(command: str, tmp_path: Path) -> None:
     kind, *words = shlex.split(command, comments=True)
     if kind == "attuner":  # parses all options before it heeds the last one
         run([sys.executable, "-m", "attuner", *words, "--help"], tmp_path)
+    elif kind == "pip":
+        run_step(Step(kind, command), tmp_path)
     else:
         assert kind == "python", "only these may stand indented"
         script = ROOT / words[0]
-        assert script.parent.name == "benchmarks", f"{words[0]}: is it run by a test?"
-        texts = (script.read_text("utf-8"), (ROOT / "benchmarks" / "subject.py").read_text("utf-8"))
+        assert script.parent.name in ("benchmarks", "examples"), f"{script}: is it run by a test?"
+        given = script.with_name(f"{words[1]}.py") if script.name == "build.py" else script
+        shared = ROOT / "benchmarks" / "subject.py"
+        texts = [path.read_text("utf-8") for path in (script, given, shared)]
         for option in re.findall(r"--[a-z-]+", command):
             assert any(f'"{option}"' in text for text in texts), option
 

@@ -17,7 +17,7 @@ from several import output, torchrun
 from examples.build import FOLDER, SCRIPTS, execute, read_script
 
 NAMES = [script.stem for script in SCRIPTS]
-WITH_PICTURES = {"translation": 1, "reviews": 1, "looking_inside": 2}
+WITH_PICTURES = {"keras_translation": 1, "translation": 1, "reviews": 1, "looking_inside": 2}
 _WIDEST_TEXT, _WIDEST_PICTURE = 64, 480
 
 
@@ -242,7 +242,19 @@ def check_use(text: str, is_full: bool) -> None:
     assert f"'translation_text': '{plain}'" in text  # by transformers, and by the pipeline
 
 
+def check_keras(text: str, is_full: bool) -> None:
+    (_, first_loss, first_bleu), *epochs = map(numbers, rows(text, r" {4}\d "))
+    assert len(epochs) == (3 if is_full else 1)
+    *_, last_loss, last_bleu = epochs[-1]
+    assert last_loss < first_loss or not is_full
+    assert last_bleu > first_bleu + (5 if is_full else -5)
+    changes = re.findall("^  before  (.+)\n  after   (.+)$", text, re.M)
+    assert len(changes) == 3
+    assert any(before != after for before, after in changes) or not is_full
+
+
 CHECKS: dict[str, Callable[[str, bool], None]] = {
+    "keras_translation": check_keras,
     "looking_inside": check_looking_inside,
     "pairs": check_pairs,
     "pairs_loop": check_pairs_by_hand,
