@@ -18,7 +18,7 @@ from checkpoints import write_checkpoint
 from engines import Echo
 from typer.testing import CliRunner
 
-from attuner.cli.app import app
+from attuner.cli.app import app, main
 from attuner.cli.scoring import EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
@@ -185,6 +185,19 @@ def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translator, "load", load)
     result = attuner("translate", "model", "text")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_interrupt_before_a_command_has_begun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.main.get_command", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_interrupt_while_waiting_for_input() -> None:

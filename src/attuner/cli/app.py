@@ -75,7 +75,11 @@ def main() -> None:
         # A locale that cannot write a character must not stop a run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    app(prog_name="attuner")
+    try:
+        app(prog_name="attuner")
+    except KeyboardInterrupt:  # before a command has begun
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
 
 
 def _print_version(wanted: bool) -> None:
