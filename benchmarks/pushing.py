@@ -21,6 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,10 @@ def work(args: argparse.Namespace) -> None:
 
     channel = Channel()
     channel.reply()
+    if sys.platform == "linux":  # the stand-in is elsewhere in truth: it gives way
+        os.setsid()
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text("19")
     while channel.go():
         with TemporaryDirectory(prefix="attuner-benchmark-") as name, Hub() as hub:
             folder = Path(name)
@@ -78,6 +83,7 @@ def train(args: argparse.Namespace, folder: Path, environment: dict[str, str]) -
     subprocess.run(
         [sys.executable, "-m", "attuner", "train", *options],
         check=True, stdout=sys.stderr, cwd=folder, env={**os.environ, **environment},
+        start_new_session=True,
     )  # fmt: skip
     lines = (folder / "runs/measured/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]

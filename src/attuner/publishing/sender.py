@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from attuner.errors import HubError
@@ -14,6 +15,7 @@ from attuner.publishing.outbox import Outbox
 
 _LOOK_EVERY_SECONDS = 0.1
 _ENDING_SECONDS = 10
+_LOWEST_PRIORITY = 19
 
 
 class Sender:
@@ -49,6 +51,8 @@ class Sender:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 start_new_session=True,  # Ctrl-C is for the run
             )  # fmt: skip
+        if self._is_background:
+            _let_give_way(self._process.pid)
 
     def ended(self) -> bool:
         """Whether it has ended since this was asked last.
@@ -104,3 +108,16 @@ class Sender:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _let_give_way(process: int) -> None:
+    """Let a process, which leads a session, have what others leave of the processor.
+
+    Linux may share the processor out among sessions first (`autogroup`): the priority of a process
+    then counts only within its own.
+    """
+    with suppress(OSError):  # it has ended already
+        if hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, process, _LOWEST_PRIORITY)
+    with suppress(OSError):
+        Path(f"/proc/{process}/autogroup").write_text(str(_LOWEST_PRIORITY), encoding="ascii")

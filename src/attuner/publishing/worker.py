@@ -20,7 +20,6 @@ from attuner.publishing.outbox import Order, Outbox
 from attuner.publishing.pushed_card import card_under
 from attuner.publishing.states import files_of, is_obsolete, left_out
 
-_LOWEST_PRIORITY = 19
 # A connection that says nothing for so long is given up; huggingface_hub itself waits for ever.
 _TIMEOUT_SECONDS = float(os.environ.get("ATTUNER_HUB_TIMEOUT", "60"))
 _PROGRESS_EVERY_SECONDS = 0.5
@@ -29,8 +28,6 @@ _PROGRESS_EVERY_SECONDS = 0.5
 def main(arguments: list[str]) -> int:
     """Push what is in the outbox, and what is put there meanwhile; returns the exit code."""
     outbox, is_background = Outbox(Path(arguments[0])), "--background" in arguments
-    if is_background and hasattr(os, "nice"):
-        os.nice(_LOWEST_PRIORITY)
     try:
         _limit_waiting()
         with outbox.turn(waits=is_background):
