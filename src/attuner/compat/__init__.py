@@ -8,8 +8,9 @@ Importing the package executes nothing: each name is loaded when it is first use
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from attuner.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from attuner.compat import evaluate as evaluate
@@ -31,21 +32,15 @@ _WHERE = {
     "Seq2SeqTrainingArguments": "attuner.compat.arguments",
     "Trainer": "attuner.compat.trainer",
     "TrainingArguments": "attuner.compat.arguments",
+    "evaluate": "attuner.compat.evaluate",  # a module, as the library of that name is
     "get_full_repo_name": "attuner.compat.repository",
     "load_dataset": "attuner.compat.datasets",
     "load_metric": "attuner.compat.evaluate",
     "pipeline": "attuner.compat.pipelines",
 }
 
-__all__ = sorted([*_WHERE, "evaluate"])
-
-
-def __getattr__(name: str) -> Any:
-    if name == "evaluate":  # a module, as the library of that name is
-        return import_module("attuner.compat.evaluate")
-    if name not in _WHERE:
-        raise AttributeError(f"module 'attuner.compat' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+__all__ = sorted(_WHERE)
+__getattr__ = lazy_names(__name__, _WHERE)
 
 
 def __dir__() -> list[str]:

@@ -21,6 +21,7 @@ from attuner.inference.batches import batches_by_length
 from attuner.models.objective import IGNORED
 from attuner.tasks.classification import ClassificationTask
 from attuner.tasks.translation import TranslationTask
+from attuner.training.plans import MAX_PADDED_TOKENS
 
 _TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "labels", "decoder_input_ids"})
 _LABEL_INPUTS = frozenset({"input_ids", "attention_mask", "labels", "token_type_ids"})
@@ -31,8 +32,6 @@ _KINDS: dict[str, Kind] = {
 }
 # Families that shift labels so, in their forward only.
 _SHIFTED_WITHIN = ("m2m_100",)
-# Positions of one padded forward, where rows cannot be packed.
-_MAX_PADDED_TOKENS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +173,4 @@ def _cut(lengths: Ints, is_cut: bool) -> tuple[Ints, ...]:
     """Rows by length, in pieces where padding would cost much."""
     if not is_cut:
         return (np.argsort(lengths, kind="stable"),)
-    return tuple(np.array(p) for p in batches_by_length(lengths.tolist(), _MAX_PADDED_TOKENS))
+    return tuple(np.array(p) for p in batches_by_length(lengths.tolist(), MAX_PADDED_TOKENS))

@@ -308,6 +308,8 @@ Event = (
     | Noted
 )
 Listener = Callable[[Event], None]
+# What `metrics.jsonl` keeps.
+KEPT = (DataPrepared, Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
 
 
 def tell(listeners: Sequence[Listener], event: Event) -> None:

@@ -11,24 +11,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from attuner.errors import RecipeError, RunError, UserError, nearest
-from attuner.training.events import (
-    BadLoss,
-    DataPrepared,
-    Delivered,
-    Evaluated,
-    Event,
-    Finished,
-    Planned,
-    Split,
-    Stepped,
-)
+from attuner.training.events import KEPT, Event
 from attuner.training.folder import RunFolder
 from attuner.training.past import PastRun, SeedScores
 
-_KINDS: Mapping[str, type[Any]] = {
-    kind.__name__.lower(): kind
-    for kind in (DataPrepared, Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
-}
+_KINDS: Mapping[str, type[Any]] = {kind.__name__.lower(): kind for kind in KEPT}
 _SECTIONS = ("task", "model", "training", "output")
 
 

@@ -17,19 +17,7 @@ from attuner.training.averaging import Ema
 from attuner.training.changes import Change
 from attuner.training.delivery import choose_weights, deliver, merge_as_delivered
 from attuner.training.disk import require_space
-from attuner.training.events import (
-    BadLoss,
-    DataPrepared,
-    Delivered,
-    Evaluated,
-    Event,
-    Finished,
-    Listener,
-    Noted,
-    Planned,
-    Split,
-    Stepped,
-)
+from attuner.training.events import KEPT, DataPrepared, Event, Listener, Noted, Planned
 from attuner.training.folder import RunFolder, write_text
 from attuner.training.hooks import TaskHooks
 from attuner.training.jobs import TASKS, InTraining
@@ -57,9 +45,6 @@ from attuner.training.trained import build_trained
 
 if TYPE_CHECKING:
     from attuner.recipe import Recipe
-
-# What belongs into `metrics.jsonl`.
-_KEPT = (DataPrepared, Planned, Stepped, BadLoss, Split, Evaluated, Finished, Delivered)
 
 
 class Running:
@@ -96,7 +81,7 @@ class Running:
         """Tell the listeners, and keep what `metrics.jsonl` is for: on the main process."""
         if not self.processes.is_main:
             return
-        if isinstance(event, _KEPT) and not self._is_known(event):
+        if isinstance(event, KEPT) and not self._is_known(event):
             self.folder.append(event)
         for listener in self.listeners:
             listener(event)
