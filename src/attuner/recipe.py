@@ -106,7 +106,6 @@ class Recipe(Section):
             "data.max_target_tokens": data.max_target_tokens != Data.model_fields[
                 "max_target_tokens"
             ].default,
-            "training.r_drop": self.training.r_drop != 0,
             "model.adapter.save=separate": self.model.adapter is not None
             and self.model.adapter.save == "separate",
             "decoder in model.freeze": "decoder" in self.model.freeze,

@@ -310,8 +310,8 @@ def test_the_defaults_are_those_of_classification(build: Any, encoder: Path) -> 
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (["training.r_drop=1", "generation.num_beams=2"],
-         "task: classification has no use of training.r_drop, generation."),
+        (["data.mix.sources=x.csv", "generation.num_beams=2"],
+         "task: classification has no use of data.mix, generation."),
         (["data.train[0].target_path=x", "data.temperature=2"],
          "task: classification has no use of data.temperature, target_path."),
         (["model.adapter={save: separate}"],

@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attuner.data.labels import Kind
 from attuner.errors import ModelError
 
-_DROPOUTS = ("dropout", "dropout_rate", "attention_dropout", "activation_dropout")
+_DROPOUTS = (
+    "dropout", "dropout_rate", "attention_dropout", "activation_dropout", "hidden_dropout_prob",
+    "attention_probs_dropout_prob", "resid_pdrop", "mlp_dropout",
+)  # fmt: skip
 
 
 def require_dropout(model: nn.Module) -> None:
@@ -47,6 +51,28 @@ def twins(lengths: Tensor) -> Tensor:
     within -= (own.cumsum(0) - own).repeat_interleave(own)
     places = starts.repeat_interleave(own) + within
     return torch.stack([places, places + own.repeat_interleave(own)], 1).flatten()
+
+
+def divergence_of_twins(logits: Tensor, kind: Kind) -> Tensor:
+    """J of the outputs of each text and of its copy, which is the next row, (B / 2,).
+
+    Args:
+        logits: (B, C), rows 0 and 1 twins, and so on.
+        kind: What they say: `single`, a distribution over the labels; `multi`, one of two outcomes
+            for each label, of which the mean is taken; `rating`, a number, of which the squared
+            difference is taken, as the paper does.
+
+    >>> divergence_of_twins(torch.tensor([[0.0, 0], [1, 0], [3, 1], [3, 1]]), "single")
+    tensor([0.1155, 0.0000])
+    """
+    one, two = logits[::2], logits[1::2]
+    if kind == "rating":
+        return (one - two).square().mean(1)
+    if kind == "multi":
+        return ((one.sigmoid() - two.sigmoid()) * (one - two)).mean(1) / 2
+    return ((one.softmax(1) - two.softmax(1)) * (one.log_softmax(1) - two.log_softmax(1))).sum(
+        1
+    ) / 2
 
 
 def paired_cross_entropy(

@@ -59,8 +59,8 @@ class Training(Section):
     """Share of the target's probability that is spread over the vocabulary, or over the labels."""
     r_drop: Annotated[float, Field(ge=0)] = 0.0
     """Weight of R-Drop: each example goes through dropout twice, and what the two outputs differ
-    by (their symmetric Kullback-Leibler divergence) is added to the loss. 0 is without; 1 to 5 are
-    usual. An update takes twice as long."""
+    by (their symmetric Kullback-Leibler divergence, of ratings the squared difference) is added to
+    the loss. 0 is without; 1 to 5 are usual. An update takes twice as long."""
     gradient_checkpointing: bool = False
     """Compute each layer's activations again for the backward pass, rather than keep them: less
     memory, a third more time, the same result."""

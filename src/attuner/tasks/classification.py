@@ -21,6 +21,7 @@ from attuner.data.labels import Kind, LabelSet
 from attuner.models.dropout import FastDropout
 from attuner.models.encoder_packing import can_pack, encoder_packing, first_position
 from attuner.models.layout import encoder_layout, filled_up, padded, to_device
+from attuner.models.r_drop import divergence_of_twins
 from attuner.tasks.task import FIXED, FixedShape
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class ClassificationTask:
         label_smoothing: Share of the target's probability that is spread over the labels, while
             the model trains; `single` only.
         class_weights: Factor of each label's loss, (C,); for `multi`, of examples that have it.
+        r_drop: Weight of R-Drop, while the model trains.
         fixed_shapes: Whether batches are padded, to a shape that `collate` is told.
     """
 
@@ -128,6 +130,7 @@ class ClassificationTask:
         pads_left: bool = False,
         label_smoothing: float = 0.0,
         class_weights: np.ndarray | None = None,
+        r_drop: float = 0.0,
         fixed_shapes: bool = False,
     ) -> None:
         config: Any = model.config
@@ -144,6 +147,7 @@ class ClassificationTask:
         # Where a model counts positions from the left, those of padding would count, too.
         self._tells_positions = pads_left and _takes(model, "position_ids")
         self._label_smoothing = label_smoothing
+        self._r_drop = r_drop
         self._weights = None if class_weights is None else torch.from_numpy(class_weights)
         self._pad: int = config.pad_token_id or 0
         self._first_position = first_position(config)
@@ -175,8 +179,9 @@ class ClassificationTask:
             Rows are in the order of their lengths. Of no rows: a batch whose loss is 0, so that a
             process that has none can go along with the others.
         """
-        if not len(rows):
-            batch = self.collate(features, np.zeros(1, np.int64), device, shape)
+        if not len(rows):  # R-Drop wants pairs
+            some = np.zeros(2 if self._r_drop else 1, np.int64)
+            batch = self.collate(features, some, device, shape)
             return {**batch, "real": torch.zeros(len(batch["targets"]), device=device)}
         lengths = features.tokens.lengths_at(rows)
         rows = rows[np.argsort(lengths, kind="stable")]
@@ -202,13 +207,23 @@ class ClassificationTask:
         return logits
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Sum over the texts of their loss: see `loss_of`."""
-        with FastDropout() if model.training else nullcontext():
+        """Sum over the texts of their loss: see `loss_of`.
+
+        Label smoothing and R-Drop apply while the model trains, not while it is evaluated. R-Drop
+        wants each row twice, one after the other.
+        """
+        targets, real = batch["targets"], batch.get("real")
+        if not model.training:
+            return self.loss_of(self.logits(model, batch), targets, real=real)
+        with FastDropout():
             logits = self.logits(model, batch)
-        smoothing = self._label_smoothing if model.training else 0.0
-        return self.loss_of(
-            logits, batch["targets"], label_smoothing=smoothing, real=batch.get("real")
-        )
+        loss = self.loss_of(logits, targets, label_smoothing=self._label_smoothing, real=real)
+        if not self._r_drop:
+            return loss
+        apart = divergence_of_twins(logits.float(), self._kind)
+        if real is not None:
+            apart = apart * real[::2]
+        return (loss + self._r_drop * apart.sum()) / 2
 
     def loss_of(
         self,

@@ -226,6 +226,7 @@ class LabelJob(EncodedJob[LabelledExample, LabelledTexts]):
             pads_left=self.tokens.pads_left,
             label_smoothing=self.recipe.training.label_smoothing,
             class_weights=weights,
+            r_drop=self.recipe.training.r_drop,
             fixed_shapes=self.recipe.training.fixed_shapes,
         )
 
