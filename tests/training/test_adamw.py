@@ -48,6 +48,39 @@ def test_in_fp32_updates_are_those_of_torch() -> None:
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_in_blocks_are_updated_as_a_whole(
+    layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without kernels copies' gradients are taken block by block; a strided one is taken whole."""
+    monkeypatch.setattr("attuner.kernels.native", lambda: None)
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(5, 4, 3, 2).to(memory_format=layout))
+    theirs = nn.Parameter(ours.detach().clone())
+    options = {"weight_decay": 0.1}
+    optimizer = AdamW(
+        [{"params": [ours], **options}], learning_rate=0.01, computes_in=torch.bfloat16
+    )
+    reference = torch.optim.AdamW([theirs], lr=0.01, **options)
+    for cached in (1, 7, 1000):
+        monkeypatch.setattr("attuner.training.adamw._CACHED", cached)
+        grad = torch.randn(5, 4, 3, 2).bfloat16().to(memory_format=layout)  # as autograd makes it
+        with optimizer.computing():
+            ours.grad = grad
+        norm = optimizer.clip(1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        theirs.grad = grad.float()
+        expected = nn.utils.clip_grad_norm_([theirs], 1.0)
+        reference.step()
+        assert norm == pytest.approx(float(expected), rel=1e-6)
+        with optimizer.computing():
+            copy = ours.detach().clone()
+        assert torch.equal(copy, ours.detach().bfloat16())
+
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.usefixtures("kernels")
 def test_weights_stay_fp32_and_copies_follow_them() -> None:
     net = model()

@@ -23,6 +23,8 @@ from attuner.models.r_drop import paired_cross_entropy, twins
 IGNORED = -100
 # Logits that are held at a time: in bf16 128 MB.
 _MAX_LOGITS = 2**26
+# Numbers that a core's cache holds: in fp32 1 MB.
+_CACHED = 2**18
 # What transformers calls the embeddings that multiply by their `embed_scale`: BART's and others'.
 _SCALED = "ScaledWordEmbedding"
 
@@ -124,23 +126,36 @@ def _cross_entropy(
             with_grad=with_grad,
         )
         return losses.sum(), logits
-    dtype = logits.dtype
-    logits = logits.float()
-    if bias is not None:
-        logits += bias
-    real = labels[:, None] != IGNORED
-    target = labels[:, None].clamp(min=0)
-    norm = logits.logsumexp(1, keepdim=True)
-    loss = ((norm - logits.gather(1, target)) * real).sum() * (1 - smoothing)
-    if smoothing:
-        loss += ((norm - logits.mean(1, keepdim=True)) * real).sum() * smoothing
-    if not with_grad:
-        return loss, logits
-    grad = logits.sub_(norm).exp_()
-    if smoothing:
-        grad -= smoothing / logits.shape[1]
-    grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1))
-    return loss, grad.mul_(real).to(dtype)
+    total = torch.zeros((), dtype=torch.float32, device=logits.device)
+    rows = _rows_at_a_time(logits)
+    for block, some in zip(torch.split(logits, rows), torch.split(labels, rows), strict=True):
+        if bias is None:
+            logs = block.log_softmax(1, dtype=torch.float32)
+        else:
+            logs = (block.float() + bias).log_softmax(1)
+        real = some[:, None] != IGNORED
+        target = some[:, None].clamp(min=0)
+        total -= (logs.gather(1, target) * real).sum() * (1 - smoothing)
+        if smoothing:
+            total -= (logs.mean(1, keepdim=True) * real).sum() * smoothing
+        if with_grad:
+            grad = logs.exp_()
+            if smoothing:
+                grad -= smoothing / grad.shape[1]
+            grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1))
+            block.copy_(grad.mul_(real))
+    return total, logits
+
+
+def _rows_at_a_time(logits: Tensor) -> int:
+    """Rows of logits that torch's operations are given at a time.
+
+    On a processor as many as its cores have in their caches in fp32: it is the way to and from
+    memory that takes the time.
+    """
+    if logits.device.type != "cpu":
+        return max(1, len(logits))
+    return torch.get_num_threads() * max(1, _CACHED // logits.shape[1])
 
 
 class Lookups:

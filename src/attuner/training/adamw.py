@@ -13,6 +13,9 @@ from torch.optim.adamw import adamw as torch_adamw
 
 from attuner.kernels import kernels_for
 
+# Numbers that a core's cache holds: in fp32 1 MB.
+_CACHED = 2**18
+
 
 class AdamW(torch.optim.Optimizer):
     """AdamW with bias correction (Loshchilov and Hutter 2019), fused, clipping included.
@@ -121,11 +124,9 @@ class AdamW(torch.optim.Optimizer):
         assert closure is None
         for group in self.param_groups:
             plain = [p for p in group["params"] if not self._update_natively(p, group)]
-            # Gradients of copies are turned into fp32, one at a time for memory's sake.
             for parameter in plain:
                 if parameter in self._copies:
-                    self._update([parameter], group)
-                    self._renew(parameter)
+                    self._update_in_blocks(parameter, group)
             self._update([p for p in plain if p not in self._copies], group)
         self._grad_scale = 1.0
 
@@ -157,17 +158,50 @@ class AdamW(torch.optim.Optimizer):
     def _update(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
         """Update weights by torch's own fused AdamW; those without a gradient stay."""
         found = [(p, grad) for p in parameters if (grad := self.gradient(p)) is not None]
-        if not found:
+        if found:
+            states = [self._state(parameter) for parameter, _ in found]
+            self._fused(
+                [parameter.detach() for parameter, _ in found],
+                [grad for _, grad in found],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [state["step"] for state in states],
+                group,
+            )
+
+    def _update_in_blocks(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+        """The same of a weight and its copy, block by block: no gradient is whole in fp32."""
+        grad = self.gradient(parameter)
+        if grad is None:
             return
-        states = [self._state(parameter) for parameter, _ in found]
+        state = self._state(parameter)
+        weight, copy = parameter.detach(), self._copies[parameter]
+        whole = (weight, grad, state["exp_avg"], state["exp_avg_sq"], copy)
+        for part, its_grad, mean, square, its_copy in zip(*_blocks(*whole), strict=True):
+            step = state["step"].clone()
+            self._fused([part], [its_grad], [mean], [square], [step], group)
+            its_copy.copy_(part)
+        state["step"] += 1
+        self._versions[parameter] = parameter._version
+
+    def _fused(
+        self,
+        weights: list[Tensor],
+        grads: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+        steps: list[Tensor],
+        group: dict[str, Any],
+    ) -> None:
+        """Torch's own fused AdamW, on gradients that are scaled first."""
         scale = self._grad_scale
         torch_adamw(
-            [parameter.detach() for parameter, _ in found],
-            [grad.float() if scale == 1 else grad.float() * scale for _, grad in found],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            weights,
+            [grad.float() if scale == 1 else grad.float() * scale for grad in grads],
+            means,
+            squares,
             [],
-            [state["step"] for state in states],
+            steps,
             fused=True, amsgrad=False, maximize=False, lr=group["lr"],
             beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
             weight_decay=group["weight_decay"],
@@ -198,5 +232,14 @@ def _norm(grad: Tensor) -> Tensor:
     kernels = kernels_for(grad)
     if kernels is not None:
         return torch.tensor(math.sqrt(kernels.sum_of_squares(grad)))
-    norm: Tensor = torch.linalg.vector_norm(grad, dtype=torch.float32)
+    norms = [torch.linalg.vector_norm(block, dtype=torch.float32) for block in _blocks(grad)[0]]
+    norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     return norm
+
+
+def _blocks(*tensors: Tensor) -> list[Sequence[Tensor]]:
+    """Tensors of one size in pieces, on a processor such that each stays in the cache."""
+    if all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
+        size = _CACHED * torch.get_num_threads()
+        return [torch.split(tensor.view(-1), size) for tensor in tensors]
+    return [[tensor] for tensor in tensors]
