@@ -1,16 +1,16 @@
 """What torch's standard means do beside Attuner's, part by part of an update.
 
-    python benchmarks/standard_means.py [--data FILE] [--rounds 5] [--updates 6]
+    python benchmarks/standard_means.py [--data FILE] [--rounds 5] [--parts loss attention ...]
 
 On the opus-mt-en-fr architecture with random weights, 32 examples an update in random order, bf16
 where the processor has it. Four parts, forward and backward: output layer and loss, attention of an
 encoder layer, the optimizer, and all but the optimizer. All ways of a part are tried once, then
-compute in turn, on the same numbers.
+compute in turn, on the same numbers. torch.compile takes minutes, and a C++ compiler;
+`--no-compile` leaves it out.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 import warnings
@@ -39,6 +39,12 @@ Work = Callable[[], object]
 
 CPU = torch.device("cpu")
 ATTUNER, PLAIN = "attuner", "attuner-plain"
+PARTS = {
+    "loss": "Output layer and loss",
+    "attention": "Attention of an encoder layer",
+    "optimizer": "Clipping and optimizer",
+    "passes": "Forward and backward, an update",
+}
 
 
 def without_kernels() -> AbstractContextManager[Any]:
@@ -204,9 +210,10 @@ def optimizers(model: Any, dtype: torch.dtype) -> dict[str, Work]:
     }
 
 
-def passes(subject: Subject, updates: int, seed: int, dtype: torch.dtype) -> dict[str, Work]:
+def passes(
+    subject: Subject, rows: np.ndarray, updates: int, seed: int, dtype: torch.dtype
+) -> dict[str, Work]:
     """Forward and backward of some updates, dropout included."""
-    rows = np.random.default_rng(seed).permutation(len(subject.features))
     chosen = [rows[start : start + 32] for start in range(0, 32 * updates, 32)]
 
     def ours() -> Work:
@@ -293,8 +300,10 @@ def compare(part: str, ways: Mapping[str, Work], rounds: int, per: int = 1) -> s
 def main() -> None:
     """Print a table for each part."""
     made = parser(__doc__)
-    made.add_argument("--updates", type=int, default=6, help="updates of the last part")
-    args: argparse.Namespace = made.parse_args()
+    made.add_argument("--updates", type=int, default=6, help="updates of the part `passes`")
+    made.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    made.add_argument("--no-compile", action="store_true", help="without torch.compile")
+    args = made.parse_args()
     warnings.filterwarnings("ignore")
     print(describe_machine())
     subject = build_subject(args)
@@ -302,20 +311,21 @@ def main() -> None:
     print(subject.describe(args.data))
     print(f"32 examples an update, {str(dtype).removeprefix('torch.')}\n", flush=True)
     torch.manual_seed(args.seed)
+    rows = np.random.default_rng(args.seed).permutation(len(subject.features))
     model = new_model(subject.config, args.seed)
-    rows = np.random.default_rng(args.seed).choice(len(subject.features), 32, replace=False)
-    batch = TranslationTask(model).collate(subject.features, rows, CPU)
-    parts: dict[str, tuple[Callable[[], dict[str, Work]], int]] = {
-        "Output layer and loss": (partial(losses, batch, subject.config, dtype), 1),
-        "Attention of an encoder layer": (partial(attentions, batch, subject.config, dtype), 1),
-        "Clipping and optimizer": (partial(optimizers, model, dtype), 1),
-        "Forward and backward": (
-            partial(passes, subject, args.updates, args.seed, dtype),
-            args.updates,
-        ),
+    batch = TranslationTask(model).collate(subject.features, rows[:32], CPU)
+    work: dict[str, Callable[[], dict[str, Work]]] = {
+        "loss": partial(losses, batch, subject.config, dtype),
+        "attention": partial(attentions, batch, subject.config, dtype),
+        "optimizer": partial(optimizers, model, dtype),
+        "passes": partial(passes, subject, rows, args.updates, args.seed, dtype),
     }
-    for part, (ways, per) in parts.items():
-        print(compare(part, ways(), args.rounds, per) + "\n", flush=True)
+    for part in args.parts:
+        ways = work[part]()
+        if args.no_compile:
+            ways = {name: way for name, way in ways.items() if "compiled" not in name}
+        per = args.updates if part == "passes" else 1
+        print(compare(PARTS[part], ways, args.rounds, per) + "\n", flush=True)
 
 
 if __name__ == "__main__":

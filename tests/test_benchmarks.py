@@ -71,6 +71,19 @@ def test_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_standard_means(tmp_path: Path) -> None:
+    text = run(
+        "standard_means.py", "--rounds", "1", "--updates", "1", "--no-compile", folder=tmp_path
+    )
+    tables = text.split("\n\n| arm")[1:]
+    assert len(tables) == 4
+    for found in tables:
+        times = re.findall(r"^\| (.+?) +\| (\d+\.\d) ", found, re.M)
+        assert [name for name, _ in times[:2]] == ["attuner", "attuner-plain"]
+        assert len(times) >= 4
+
+
+@pytest.mark.slow
 def test_same_learning(tmp_path: Path) -> None:
     text = run("same_learning.py", "--updates", "20", folder=tmp_path)
     loss, gradients = re.findall(r"(\d\.\de[+-]\d\d)", text)
