@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from attuner.evaluation.metric_names import interval_text
 from attuner.evaluation.metric_names import metric_name as metric_name
 from attuner.training.events import (
     BadLoss,
@@ -277,8 +278,7 @@ def result_lines(event: Delivered, arrow: str = "->") -> list[str]:
 
 def _interval(event: Delivered, when: str, name: str) -> str:
     """The 95 % interval of a score, in brackets; "" where there is none."""
-    found = event.intervals.get(when, {}).get(name)
-    return "" if found is None else f" [{found[0]:.1f}, {found[1]:.1f}]"
+    return interval_text(event.intervals.get(when, {}).get(name))
 
 
 def _last_lines(event: Delivered) -> list[str]:

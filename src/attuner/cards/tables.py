@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attuner.cards.facts import Evaluation, Facts
 from attuner.cards.markdown import Markdown, table
-from attuner.evaluation.metric_names import metric_name
+from attuner.evaluation.metric_names import interval_text, metric_name
 
 # More rows than these are hard to read: a package of catalogs has dozens of files, and a run can
 # have hundreds of evaluations.
@@ -129,8 +129,7 @@ def _number(value: float | None, name: str) -> str:
 
 
 def _interval(facts: Facts, when: str, name: str) -> str:
-    found = facts.scored.intervals.get(when, {}).get(name)
-    return "" if found is None else f" [{found[0]:.1f}, {found[1]:.1f}]"
+    return interval_text(facts.scored.intervals.get(when, {}).get(name))
 
 
 def _thinned(rows: Sequence[Evaluation]) -> list[Evaluation]:

@@ -1,4 +1,4 @@
-"""The names of metrics, as their authors write them."""
+"""The names of metrics, as their authors write them, and intervals of scores."""
 
 from __future__ import annotations
 
@@ -18,3 +18,15 @@ def metric_name(metric: str) -> str:
     """
     name, _, language = metric.partition("/")
     return f"{_NAMES.get(name, name)} {language}".rstrip()
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval in brackets, after its score; "" where there is none.
+
+    >>> interval_text((81.64, 85.91)), interval_text((0.667, 0.723)), interval_text(None)
+    (' [81.6, 85.9]', ' [0.67, 0.72]', '')
+    """
+    if interval is None:
+        return ""
+    digits = 1 if max(map(abs, interval)) >= 10 else 2
+    return " [{:.{digits}f}, {:.{digits}f}]".format(*interval, digits=digits)
