@@ -63,7 +63,7 @@ def test_padded_batches_are_cut_where_padding_costs(
     from attuner.compat import batches
 
     whole = train_text(OURS, tiny_model("t5"), tmp_path)
-    monkeypatch.setattr(batches, "_MAX_PADDED_TOKENS", 20)
+    monkeypatch.setattr(batches, "MAX_PADDED_TOKENS", 20)
     cut = train_text(OURS, tiny_model("t5"), tmp_path)
     assert_same_history(cut, whole)
 
