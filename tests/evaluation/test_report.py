@@ -114,10 +114,20 @@ def test_curves_show_the_numbers_of_the_run(tmp_path: Path, axes: list[Any]) -> 
     assert smooth[0] == 3.0
     assert smooth[9] == pytest.approx((3 / 7 + 3 / 8 + 3 / 9 + 3 / 10) / 4)
     bleu, chrf, best = scores.get_lines()
-    assert (bleu.get_label(), list(bleu.get_ydata())) == ("bleu", [10.0, 20.0, 19.0])
-    assert (chrf.get_label(), list(chrf.get_ydata())) == ("chrf", [30.0, 40.0, 39.0])
+    assert (bleu.get_label(), list(bleu.get_ydata())) == ("BLEU", [10.0, 20.0, 19.0])
+    assert (chrf.get_label(), list(chrf.get_ydata())) == ("chrF", [30.0, 40.0, 39.0])
     assert list(best.get_xdata()) == [6, 6]  # the best weights are the ones delivered
     assert [text.get_text() for text in scores.texts] == ["19.0", "39.0"]
+
+
+def test_the_delivered_weights_are_no_point_of_the_curve(tmp_path: Path, axes: list[Any]) -> None:
+    scored = [event for event in WHOLE if event["event"] == "evaluated"]
+    planned = {"event": "planned", "unit": "tokens"}
+    once_more = {**scored[1], "when": "after", "epoch": scored[-1]["epoch"]}
+    plot_curves([planned, *WHOLE, once_more], tmp_path / "curves.png", title="run")
+    loss, scores = axes
+    assert list(scores.get_lines()[0].get_ydata()) == [10.0, 20.0, 19.0]
+    assert loss.get_title() == "loss, mean of an example"
 
 
 def test_no_state_is_left_behind(tmp_path: Path) -> None:

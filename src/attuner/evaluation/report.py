@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attuner.evaluation.metric_names import metric_name
+
 
 def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     """Draw training loss, validation loss and validation scores of a run.
@@ -23,10 +25,16 @@ def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
         for event in events
         if event["event"] == "evaluated" and event["split"] == "validation"
     ]
+    # The weights that are delivered may be scored there once more, after the last epoch.
+    during = [event for event in scored if event.get("when") != "after"]
+    scored = during if len(during) > 1 else scored
+    units = {event["unit"] for event in events if event["event"] == "planned"}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=11)
     left, right = figure.subplots(1, 2)
-    _draw_loss(left, steps, scored)
+    _draw_loss(
+        left, steps, scored, "mean of an example" if "tokens" in units else "nats a target token"
+    )
     # A run that was resumed may have been scored by other metrics before.
     named = dict.fromkeys(name for event in scored for name in event["scores"])
     metrics = [name for name in named if name != "loss"]
@@ -40,7 +48,9 @@ def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
             right.plot(xs, ys, linewidth=0.8, linestyle="--", color=colour)
             right.annotate(language, (xs[-1], ys[-1]), (4, -2), textcoords="offset points")
             continue
-        right.plot(xs, ys, marker="o", markersize=4, color=colours.get(name), label=name)
+        right.plot(
+            xs, ys, marker="o", markersize=4, color=colours.get(name), label=metric_name(name)
+        )
         right.annotate(f"{ys[-1]:.1f}", (xs[-1], ys[-1]), (4, 4), textcoords="offset points")
     bests = [event["epoch"] for event in scored if event["is_best"]]
     if bests:
@@ -56,7 +66,7 @@ def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
 
 
 def _draw_loss(
-    axes: Any, steps: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]]
+    axes: Any, steps: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]], unit: str
 ) -> None:
     xs = [event["epoch"] for event in steps]
     axes.plot(xs, [e["loss"] for e in steps], color="#bbbbbb", linewidth=0.7, label="update")
@@ -77,7 +87,7 @@ def _draw_loss(
         label="validation",
     )
     axes.set_xlabel("epoch")
-    axes.set_title("loss, nats a target token", fontsize=9)
+    axes.set_title(f"loss, {unit}", fontsize=9)
     axes.legend(frameon=False)
 
 
