@@ -24,6 +24,7 @@ from attuner.console_text import (
 )
 from attuner.evaluation.bootstrap import NUM_RESAMPLES
 from attuner.evaluation.compared_curves import RunCurves, running_mean
+from attuner.evaluation.metric_names import loss_unit
 from attuner.evaluation.paired import Difference
 from attuner.inspection_view import say, table
 from attuner.recipe_faults import show
@@ -225,10 +226,10 @@ def shared_metric(runs: Sequence[PastRun]) -> str:
     return metric if any(_curve(run, metric) for run in runs) else ""
 
 
-def loss_unit(runs: Iterable[PastRun]) -> str:
+def loss_unit_of(runs: Iterable[PastRun]) -> str:
     """What the loss is a mean over."""
-    labels = any(run.options["task"].get("name") == "classification" for run in runs)
-    return "mean of an example" if labels else "nats a target token"
+    tasks = [run.options["task"].get("name") for run in runs]
+    return loss_unit(of_labels="classification" in tasks)
 
 
 def main_scores(run: PastRun, arrow: str) -> str:

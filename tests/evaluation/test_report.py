@@ -93,7 +93,7 @@ def test_curves_are_a_picture(tmp_path: Path, events: list[dict[str, Any]]) -> N
     path = tmp_path / "curves.png"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot_curves(events, path, title="a_run $x")
+        plot_curves(events, path, title="a_run $x", unit="nats")
     content = path.read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", content[16:24])
@@ -101,7 +101,7 @@ def test_curves_are_a_picture(tmp_path: Path, events: list[dict[str, Any]]) -> N
 
 
 def test_curves_show_the_numbers_of_the_run(tmp_path: Path, axes: list[Any]) -> None:
-    plot_curves(WHOLE, tmp_path / "curves.png", title="run")
+    plot_curves(WHOLE, tmp_path / "curves.png", title="run", unit="nats")
     loss, scores = axes
     lines = {line.get_label(): line for line in loss.get_lines()}
     assert list(lines) == ["update", "training, running mean", "validation"]
@@ -122,18 +122,17 @@ def test_curves_show_the_numbers_of_the_run(tmp_path: Path, axes: list[Any]) -> 
 
 def test_the_delivered_weights_are_no_point_of_the_curve(tmp_path: Path, axes: list[Any]) -> None:
     scored = [event for event in WHOLE if event["event"] == "evaluated"]
-    planned = {"event": "planned", "unit": "tokens"}
     once_more = {**scored[1], "when": "after", "epoch": scored[-1]["epoch"]}
-    plot_curves([planned, *WHOLE, once_more], tmp_path / "curves.png", title="run")
+    plot_curves([*WHOLE, once_more], tmp_path / "curves.png", title="run", unit="nats")
     loss, scores = axes
     assert list(scores.get_lines()[0].get_ydata()) == [10.0, 20.0, 19.0]
-    assert loss.get_title() == "loss, mean of an example"
+    assert loss.get_title() == "loss, nats"
 
 
 def test_no_state_is_left_behind(tmp_path: Path) -> None:
     import sys
 
-    plot_curves([], tmp_path / "curves.png", title="run")
+    plot_curves([], tmp_path / "curves.png", title="run", unit="nats")
     assert "pyplot" not in vars(report)
     assert (
         not sys.modules.get("matplotlib.pyplot")

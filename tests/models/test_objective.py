@@ -14,7 +14,7 @@ from attuner.models.objective import LinearCrossEntropy, Lookups
 def test_loss_and_gradients_do_not_depend_on_chunks(
     chunk: int, smoothing: float, with_bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attuner.models.objective._CACHED", 100)  # a few rows of logits
+    monkeypatch.setattr("attuner.kernels._CACHED", 100)  # a few rows of logits
     torch.manual_seed(0)
     hidden = torch.randn(23, 16, requires_grad=True)
     weight = torch.randn(50, 16, requires_grad=True)

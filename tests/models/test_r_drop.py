@@ -179,3 +179,9 @@ def test_a_model_without_dropout_is_refused(family: str) -> None:
         "Set model.dropout=0.1, or leave training.r_drop out."
     )
     require_dropout(tiny_model(dropout=0.1))
+
+
+def test_a_classifier_without_dropout_is_refused() -> None:
+    with pytest.raises(ModelError, match="this model has no dropout"):
+        require_dropout(tiny_classifier("bert"))
+    require_dropout(tiny_classifier("bert", **DROPPING))

@@ -63,7 +63,7 @@ def test_weights_in_blocks_are_updated_as_a_whole(
     )
     reference = torch.optim.AdamW([theirs], lr=0.01, **options)
     for cached in (1, 7, 1000):
-        monkeypatch.setattr("attuner.training.adamw._CACHED", cached)
+        monkeypatch.setattr("attuner.kernels._CACHED", cached)
         grad = torch.randn(5, 4, 3, 2).bfloat16().to(memory_format=layout)  # as autograd makes it
         with optimizer.computing():
             ours.grad = grad

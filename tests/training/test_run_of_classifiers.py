@@ -28,6 +28,7 @@ from attuner.training.events import (
     Relabelled,
     Saved,
     SeedsCompared,
+    Stepped,
 )
 from attuner.training.run import Run, resume, train
 
@@ -86,6 +87,19 @@ def test_what_is_made_from_checkpoints_alone_is_what_is_delivered(
     write_card(facts_so_far(snapshot, RunFolder(done.folder), made), made)
     (best,) = [event for event in done.epochs if event["step"] == snapshot.step]
     assert require_true_card(made).scored.after == best["scores"]
+
+
+def test_r_drop_is_added_to_the_loss(build: Build) -> None:
+    """By its weight alone: with next to none, copies of the texts leave the loss as it is."""
+    losses = []
+    for weight in (1e-9, 0.0, 1e5):
+        options = (f"training.r_drop={weight}", "model.dropout=0.1", "training.max_steps=1")
+        _, events = run(build(*options, f"output.name=weight-{weight}"))
+        (first,) = [event.loss for event in events if isinstance(event, Stepped)]
+        losses.append(first)
+    nothing, without, much = losses
+    assert nothing == pytest.approx(without, rel=0.05)
+    assert much > 1.2 * nothing
 
 
 def notes(events: list[Event]) -> list[str]:

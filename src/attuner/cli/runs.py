@@ -125,14 +125,14 @@ def _draw(runs: list[PastRun], path: Path) -> Path | None:
     from attuner.console_text import metric_name
     from attuner.errors import RunError
     from attuner.evaluation.compared_curves import plot_runs
-    from attuner.runs_view import curves_of, loss_unit, shared_metric
+    from attuner.runs_view import curves_of, loss_unit_of, shared_metric
 
     metric = shared_metric(runs)
     curves = [curves_of(run, metric) for run in runs]
     if not any(one.updates or one.scores for one in curves):
         return None
     try:
-        plot_runs(curves, path, metric=metric_name(metric), unit=loss_unit(runs))
+        plot_runs(curves, path, metric=metric_name(metric), unit=loss_unit_of(runs))
     except OSError as error:
         raise RunError(
             f"{path} cannot be written: {error.strerror or error}.",

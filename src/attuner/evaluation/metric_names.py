@@ -1,4 +1,4 @@
-"""The names of metrics, as their authors write them, and intervals of scores."""
+"""The names of metrics, as their authors write them, and intervals and units of scores."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def metric_name(metric: str) -> str:
     """
     name, _, language = metric.partition("/")
     return f"{_NAMES.get(name, name)} {language}".rstrip()
+
+
+def loss_unit(*, of_labels: bool) -> str:
+    """What the loss is a mean over, of a classifier or of a model that writes texts."""
+    return "mean of an example" if of_labels else "nats a target token"
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:

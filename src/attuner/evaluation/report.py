@@ -9,13 +9,14 @@ from typing import Any
 from attuner.evaluation.metric_names import metric_name
 
 
-def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str, unit: str) -> None:
     """Draw training loss, validation loss and validation scores of a run.
 
     Args:
         events: Lines of a run's `metrics.jsonl`.
         path: The PNG to write.
         title: Head of the picture.
+        unit: What the loss is a mean over.
     """
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
@@ -28,13 +29,10 @@ def plot_curves(events: Sequence[Mapping[str, Any]], path: Path, *, title: str) 
     # The weights that are delivered may be scored there once more, after the last epoch.
     during = [event for event in scored if event.get("when") != "after"]
     scored = during if len(during) > 1 else scored
-    units = {event["unit"] for event in events if event["event"] == "planned"}
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=11)
     left, right = figure.subplots(1, 2)
-    _draw_loss(
-        left, steps, scored, "mean of an example" if "tokens" in units else "nats a target token"
-    )
+    _draw_loss(left, steps, scored, unit)
     # A run that was resumed may have been scored by other metrics before.
     named = dict.fromkeys(name for event in scored for name in event["scores"])
     metrics = [name for name in named if name != "loss"]

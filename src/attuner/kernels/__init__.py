@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Numbers that a core's cache holds: in fp32 1 MB.
+_CACHED = 2**18
 # The types that the kernels are there for, and what kernels.cpp calls them.
 _TYPES = {torch.float32: "float", torch.bfloat16: "bf16"}
 
@@ -40,6 +42,15 @@ def kernels_for(*tensors: Tensor) -> Kernels | None:
         for tensor in tensors
     )
     return native() if fit else None
+
+
+def numbers_in_caches() -> int:
+    """Numbers in fp32 that the caches of a processor's cores hold together.
+
+    Where there are no kernels, torch's operations on a processor are given so many at a time: it
+    is the way to and from memory that takes the time.
+    """
+    return _CACHED * torch.get_num_threads()
 
 
 def describe(device: str) -> str:

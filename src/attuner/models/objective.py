@@ -16,15 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attuner.kernels import kernels_for
+from attuner.kernels import kernels_for, numbers_in_caches
 from attuner.models.layout import Packed, num_filling
 from attuner.models.r_drop import paired_cross_entropy, twins
 
 IGNORED = -100
 # Logits that are held at a time: in bf16 128 MB.
 _MAX_LOGITS = 2**26
-# Numbers that a core's cache holds: in fp32 1 MB.
-_CACHED = 2**18
 # What transformers calls the embeddings that multiply by their `embed_scale`: BART's and others'.
 _SCALED = "ScaledWordEmbedding"
 
@@ -127,7 +125,8 @@ def _cross_entropy(
         )
         return losses.sum(), logits
     total = torch.zeros((), dtype=torch.float32, device=logits.device)
-    rows = _rows_at_a_time(logits)
+    is_on_processor = logits.device.type == "cpu"
+    rows = max(1, numbers_in_caches() // logits.shape[1] if is_on_processor else len(logits))
     for block, some in zip(torch.split(logits, rows), torch.split(labels, rows), strict=True):
         if bias is None:
             logs = block.log_softmax(1, dtype=torch.float32)
@@ -145,17 +144,6 @@ def _cross_entropy(
             grad.scatter_add_(1, target, grad.new_full(target.shape, smoothing - 1))
             block.copy_(grad.mul_(real))
     return total, logits
-
-
-def _rows_at_a_time(logits: Tensor) -> int:
-    """Rows of logits that torch's operations are given at a time.
-
-    On a processor as many as its cores have in their caches in fp32: it is the way to and from
-    memory that takes the time.
-    """
-    if logits.device.type != "cpu":
-        return max(1, len(logits))
-    return torch.get_num_threads() * max(1, _CACHED // logits.shape[1])
 
 
 class Lookups:

@@ -70,9 +70,8 @@ def divergence_of_twins(logits: Tensor, kind: Kind) -> Tensor:
         return (one - two).square().mean(1)
     if kind == "multi":
         return ((one.sigmoid() - two.sigmoid()) * (one - two)).mean(1) / 2
-    return ((one.softmax(1) - two.softmax(1)) * (one.log_softmax(1) - two.log_softmax(1))).sum(
-        1
-    ) / 2
+    one, two = one.log_softmax(1), two.log_softmax(1)
+    return ((one.exp() - two.exp()) * (one - two)).sum(1) / 2
 
 
 def paired_cross_entropy(

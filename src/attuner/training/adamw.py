@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as torch_adamw
 
-from attuner.kernels import kernels_for
-
-# Numbers that a core's cache holds: in fp32 1 MB.
-_CACHED = 2**18
+from attuner.kernels import kernels_for, numbers_in_caches
 
 
 class AdamW(torch.optim.Optimizer):
@@ -240,6 +237,5 @@ def _norm(grad: Tensor) -> Tensor:
 def _blocks(*tensors: Tensor) -> list[Sequence[Tensor]]:
     """Tensors of one size in pieces, on a processor such that each stays in the cache."""
     if all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors):
-        size = _CACHED * torch.get_num_threads()
-        return [torch.split(tensor.view(-1), size) for tensor in tensors]
+        return [torch.split(tensor.view(-1), numbers_in_caches()) for tensor in tensors]
     return [[tensor] for tensor in tensors]

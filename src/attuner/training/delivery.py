@@ -140,11 +140,13 @@ def deliver(
         emit: Is told of the end.
     """
     from attuner.cards.truth import write_card
+    from attuner.evaluation.metric_names import loss_unit
     from attuner.evaluation.report import plot_curves
     from attuner.training.card import facts_of_run
 
     events = folder.events()
-    plot_curves(events, folder.curves, title=folder.path.name)
+    unit = loss_unit(of_labels=recipe.task.name == "classification")
+    plot_curves(events, folder.curves, title=folder.path.name, unit=unit)
     scored = [event for event in events if event["event"] == "evaluated"]
     final = {event["when"]: event for event in scored if event["split"] == split}
     before, after = (final.get(when, {}) for when in ("before", "after"))
