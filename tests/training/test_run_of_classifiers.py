@@ -30,6 +30,7 @@ from attuner.training.events import (
     SeedsCompared,
     Stepped,
 )
+from attuner.training.folder import read_lines
 from attuner.training.run import Run, resume, train
 
 Build = Callable[..., Recipe]
@@ -144,6 +145,17 @@ def test_it_learns_is_delivered_and_says_the_same(build: Build, tmp_path: Path) 
     found = attuner.evaluate(done.folder, str(tmp_path / "reviews.csv"))
     assert found.scores["accuracy"] > 90
     assert found.counts["scored"] == {"examples": 48}
+
+
+def test_texts_may_hold_what_unicode_calls_the_end_of_a_line(build: Build, tmp_path: Path) -> None:
+    data = tmp_path / "reviews.csv"
+    recipe = build("training.epochs=1")
+    data.write_text(data.read_text().replace(" ", " \u2028 \x85 "))
+    done, _ = run(recipe)
+
+    texts = [row["text"] for row in read_lines(done.folder / "predictions.jsonl")]
+    assert len(texts) == 10
+    assert all("\u2028 \x85" in text for text in texts)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(build: Build, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from attuner.models.codec import load_codec
 from attuner.models.loading import model_type
 from attuner.models.usage import read_usage
 from attuner.training.data import sources_by_place
-from attuner.training.folder import RunFolder
+from attuner.training.folder import RunFolder, read_lines
 from attuner.training.label_judge import in_words
 from attuner.training.result import Run
 
@@ -275,7 +275,7 @@ def _shown(predictions: Path, number: int) -> list[Shown]:
     """Examples at even distances among the short ones: not those that flatter."""
     if not number or not predictions.is_file():
         return []
-    rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    rows = read_lines(predictions)
     shown = [_example(row) for row in rows if row["after"] is not None]  # it is amid a run
     short = [
         row for row in shown if len(row.source) + len(row.pair) <= _LONGEST_SHOWN and row.source

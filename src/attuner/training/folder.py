@@ -138,7 +138,7 @@ class RunFolder:
         if not self.metrics.is_file():
             return []
         found = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in lines_of(self.metrics):
             try:
                 found.append(json.loads(line))
             except json.JSONDecodeError:
@@ -233,6 +233,21 @@ def write_text(path: Path, text: str) -> None:
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a JSON Lines file that is never half written."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file."""
+    return [json.loads(line) for line in lines_of(path)]
+
+
+def lines_of(path: Path) -> list[str]:
+    r"""The lines of a JSON Lines file; a letter that a crash cut short is no letter.
+
+    They end at a line feed and nowhere else: JSON leaves U+0085 and U+2028 in texts as they are,
+    and `str.splitlines` would cut there.
+    """
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        return list(file)
 
 
 def partial_of(path: Path) -> Path:

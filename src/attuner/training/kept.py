@@ -13,6 +13,7 @@ import numpy as np
 from attuner.data.labels import LabelSet
 from attuner.evaluation.label_metrics import Outcome
 from attuner.evaluation.paired import Resampled, resample_labels, resample_text
+from attuner.training.folder import read_lines
 from attuner.training.past import PastRun
 
 # Kept probabilities and ratings are rounded, and so are the scores made of them.
@@ -38,7 +39,7 @@ def read_kept(run: PastRun) -> Kept | None:
     path = run.folder.predictions if is_labels else run.folder.translations
     names = ("text", "text_pair", "label") if is_labels else ("source", "references")
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = read_lines(path)
         keyed = sorted(
             (
                 (json.dumps([row.get(name) for name in names], ensure_ascii=False), row)

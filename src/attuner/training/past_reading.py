@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from attuner.errors import RecipeError, RunError, UserError, nearest
 from attuner.training.events import KEPT, Event
-from attuner.training.folder import RunFolder
+from attuner.training.folder import RunFolder, lines_of
 from attuner.training.past import PastRun, SeedScores
 
 _KINDS: Mapping[str, type[Any]] = {kind.__name__.lower(): kind for kind in KEPT}
@@ -145,7 +145,7 @@ def _read_events(folder: RunFolder, *, with_updates: bool) -> tuple[list[Event],
     events: list[Event] = []
     num_unreadable = 0
     try:
-        lines = folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = lines_of(folder.metrics)
     except OSError:
         return [], 0
     updates = [i for i, line in enumerate(lines) if line.startswith('{"event": "stepped"')]
@@ -165,7 +165,7 @@ def _read_seeds(folder: RunFolder) -> tuple[list[SeedScores], int]:
     if not folder.seeds.is_file():
         return [], 0
     found, num_unreadable, reader = [], 0, TypeAdapter(SeedScores)
-    for line in folder.seeds.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines_of(folder.seeds):
         try:
             found.append(reader.validate_json(line))
         except ValidationError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from attuner.training.events import Evaluated, Event, Intervals, Listener
-from attuner.training.folder import write_lines
+from attuner.training.folder import read_lines, write_lines
 from attuner.training.processes import Processes
 
 Scores = tuple[Mapping[str, float], Mapping[str, str]]
@@ -140,8 +139,7 @@ class Scorer:
 
     def _compare(self, found: Scored) -> None:
         """Keep the predictions, and show what changed."""
-        lines = self._predictions.read_text(encoding="utf-8").splitlines()
-        untuned = [json.loads(line)["before"] for line in lines]
+        untuned = [row["before"] for row in read_lines(self._predictions)]
         write_lines(self._predictions, self._judge.rows(self.final, untuned, found.predictions))
         for event in self._judge.compared(self.final, untuned, found.predictions):
             self._emit(event)

@@ -6,7 +6,6 @@ other. What it scored is kept in `seeds.jsonl`; its checkpoints are then no long
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.training.card import add_seeds
 from attuner.training.events import Delivered, Event, Listener, Noted, SeedsCompared, Spread, tell
-from attuner.training.folder import RunFolder, new_folder, write_lines
+from attuner.training.folder import RunFolder, new_folder, read_lines, write_lines
 from attuner.training.loop import is_better
 from attuner.training.processes import ALONE, Processes
 from attuner.training.result import Run
@@ -154,7 +153,7 @@ def _done(folder: RunFolder, seed: int) -> Run | None:
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:
     if not folder.seeds.is_file():
         return []
-    return [json.loads(line) for line in folder.seeds.read_text(encoding="utf-8").splitlines()]
+    return read_lines(folder.seeds)
 
 
 def _best_seed(runs: Mapping[int, Run], metric: str) -> int:
