@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,18 @@ def test_a_skipped_update_leaves_the_weights_as_they_were() -> None:
     assert_same(bench.weights(), stopped.weights())
     assert [type(event).__name__ for event in events] == ["Stepped", "BadLoss", "Saved", "Finished"]
     assert events[-1].num_skipped == 1  # type: ignore[union-attr]
+
+
+def test_after_an_update_that_is_skipped_in_fp16_the_next_is_made() -> None:
+    bench = Bench(scaler=torch.amp.GradScaler("cpu", init_scale=1.0))
+    bench.accelerator.native_amp = True  # as with a GPU that has no bf16
+    bench.accelerator.state._mixed_precision = "fp16"
+    bench.accelerator.autocast = nullcontext  # type: ignore[assignment]
+    with bad_losses(bench, float("nan"), 2):
+        events = bench.events(num_steps=3, evaluate="none", on_bad_loss="skip")
+
+    assert [type(event).__name__ for event in events[:3]] == ["Stepped", "BadLoss", "Stepped"]
+    assert all(bool(weight.isfinite().all()) for weight in bench.weights().values())
 
 
 def test_more_bad_losses_than_allowed_stop_after_all() -> None:

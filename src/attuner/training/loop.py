@@ -189,6 +189,8 @@ def train_loop(
         )
         if not fault:
             optimizer.step()
+        elif accelerator.scaler is not None:  # it has scaled this gradient back: begin the next one
+            accelerator.scaler.update()
         optimizer.zero_grad()
         state.step += 1
         state.plan = plan.state()
