@@ -18,7 +18,7 @@ from attuner.recipe import Recipe
 from attuner.training import checkpoint_folder
 from attuner.training.disk import disk_faults, size
 from attuner.training.events import Event, Planned, Saved
-from attuner.training.folder import RunFolder
+from attuner.training.folder import RunFolder, write_text
 from attuner.training.run import resume, train
 
 _EXPECTED = "A run writes its checkpoints, scores and model while it goes.\n"
@@ -149,6 +149,20 @@ def test_a_file_that_may_not_grow_stops_a_run_with_words(tune: Tune, tmp_path: P
 
     assert str(caught.value) == (
         f"{tmp_path}/runs/test cannot be written: File too large.\n{_EXPECTED}"
+        "Mend that, then start the run again: no checkpoint was written yet."
+    )
+
+
+def test_what_tempfile_names_in_full_is_the_run_s_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder(Path("runs/test"))
+    with pytest.raises(RunError) as caught, disk_faults(folder):
+        write_text(folder.manifest, "{}")  # the folder was deleted while the run went on
+
+    assert str(caught.value) == (
+        f"runs/test cannot be written: No such file or directory.\n{_EXPECTED}"
         "Mend that, then start the run again: no checkpoint was written yet."
     )
 

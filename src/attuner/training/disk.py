@@ -56,7 +56,7 @@ def require_space(folder: Path, needed_bytes: int) -> None:
 def refused(error: BaseException, place: Path) -> str:
     """What the disk refused below a folder, in words; "" where it is not to blame."""
     number, name = _number(error), getattr(error, "filename", None)
-    is_ours = name is not None and place in Path(os.fsdecode(name)).parents
+    is_ours = name is not None and _lies_in(name, place)
     if number in _FULL:
         return "the disk is full"
     return os.strerror(number) if number in _UNWRITABLE and is_ours and number else ""
@@ -76,7 +76,7 @@ def size(num_bytes: int) -> str:
 def _fault(error: Exception, folder: RunFolder) -> RunError | None:
     """The error in words; None where the disk is not to blame."""
     number, name = _number(error), getattr(error, "filename", None)
-    is_ours = name is None or folder.path in Path(os.fsdecode(name)).parents
+    is_ours = name is None or _lies_in(name, folder.path)
     if number in _FULL:
         happened = f"{folder.path if name and is_ours else name or _fullest(folder)}: {{}}."
     elif number in _UNWRITABLE and is_ours and (name or number == errno.EFBIG):
@@ -91,6 +91,11 @@ def _fault(error: Exception, folder: RunFolder) -> RunError | None:
         if can_resume
         else "Mend that, then start the run again: no checkpoint was written yet.",
     )
+
+
+def _lies_in(name: str | bytes, place: Path) -> bool:
+    """Whether an error names a file below a place; `tempfile` gives the path in full."""
+    return place.absolute() in Path(os.fsdecode(name)).absolute().parents
 
 
 def _number(error: BaseException) -> int | None:
