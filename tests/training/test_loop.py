@@ -18,7 +18,7 @@ from attuner.models.codec import load_codec
 from attuner.models.loading import load_seq2seq
 from attuner.tasks.translation import TranslationTask
 from attuner.training.checkpoint import load_checkpoint, save_checkpoint
-from attuner.training.checkpoint_folder import checkpoints, prune
+from attuner.training.checkpoint_folder import checkpoints, prune, remove_remains
 from attuner.training.events import Evaluated, Event, Finished, Saved, Stepped
 from attuner.training.loop import DivergedError, LoopState, Settings, is_better, train_loop
 from attuner.training.optimizer import build_optimizer, keep_pad_row_zero, learning_rate_at
@@ -258,6 +258,21 @@ def test_the_latest_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in checkpoints(tmp_path)] == [
         "step-000001", "step-000005", "step-000006",
     ]  # fmt: skip
+
+
+def test_a_copy_of_a_checkpoint_is_none_and_is_let_alone(tmp_path: Path) -> None:
+    copies = ["step-000001-good", "step-000002 (copy)"]
+    for name in ("step-000001", "step-000002", *copies):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").touch()
+    (tmp_path / "step-notes").mkdir()
+    prune(tmp_path, keep=1, best_step=None)
+    remove_remains(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-000001-good", "step-000002", "step-000002 (copy)", "step-notes",
+    ]  # fmt: skip
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-000002"]
 
 
 def test_no_checkpoint_is_pickled(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ Below a run's `checkpoints`:
     .old-step-000090        one that is being deleted
     damaged-step-000120     one that turned out damaged, until the next is written
 
-`files.json` in a checkpoint has the SHA-256 of all its other files.
+Folders of other names, such as a copy that somebody made, are let alone. `files.json` in a
+checkpoint has the SHA-256 of all its other files.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from attuner.models.fingerprint import file_sha256
 
 DIGESTS, STATE = "files.json", "state.json"
 _STOPPED = "-stopped"
+_NAME = re.compile(rf"step-\d+({_STOPPED})?")
 
 
 def checkpoint_name(step: int, *, is_stop: bool = False) -> str:
@@ -49,7 +52,7 @@ def checkpoints(folder: Path, *, with_stopped: bool = True) -> list[Path]:
         folder: The run's `checkpoints`.
         with_stopped: Also those that were saved because the run was asked to stop.
     """
-    found = [path.parent for path in folder.glob(f"step-*/{STATE}")]
+    found = [path for path in _named(folder) if (path / STATE).is_file()]
     if not with_stopped:
         found = [path for path in found if not path.name.endswith(_STOPPED)]
     return sorted(found, key=lambda path: (step_of(path), path.name))
@@ -57,8 +60,13 @@ def checkpoints(folder: Path, *, with_stopped: bool = True) -> list[Path]:
 
 def half_written(folder: Path) -> list[Path]:
     """What killed runs and broken-off copies have left: folders that are no whole checkpoints."""
-    found = [path for path in folder.glob("step-*") if not (path / STATE).is_file()]
+    found = [path for path in _named(folder) if not (path / STATE).is_file()]
     return sorted([*found, *folder.glob(".step-*.partial")])
+
+
+def _named(folder: Path) -> list[Path]:
+    """What has the name of a checkpoint."""
+    return [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
 
 
 def prune(folder: Path, keep: int, best_step: int | None) -> None:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from attuner.errors import RunError
-from attuner.training.checkpoint_folder import sync
+from attuner.training.checkpoint_folder import checkpoints, sync
 from attuner.training.events import Event
 
 
@@ -124,8 +124,8 @@ class RunFolder:
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is anything to resume from; of several seeds, in any of them."""
-        places = ("checkpoints/step-*/state.json", "seed-*/checkpoints/step-*/state.json")
-        return self.seeds.is_file() or any(any(self.path.glob(place)) for place in places)
+        places = (self.checkpoints, *self.path.glob("seed-*/checkpoints"))
+        return self.seeds.is_file() or any(map(checkpoints, places))
 
     def append(self, event: Event) -> None:
         """Write an event as a line of `metrics.jsonl`."""
