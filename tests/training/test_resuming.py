@@ -14,9 +14,12 @@ import pytest
 from lessons import Tune
 
 from attuner.errors import RunError
+from attuner.models import fingerprint
+from attuner.models.fingerprint import file_sha256
 from attuner.recipe import Recipe
 from attuner.recipe_loading import load_recipe
 from attuner.runs_view import took
+from attuner.training import manifest
 from attuner.training.checkpoint_folder import seal
 from attuner.training.events import Event, Finished, Noted, Saved, Stepped
 from attuner.training.past_reading import read_run
@@ -433,6 +436,23 @@ def test_a_recipe_begins_its_run_or_goes_on_with_it(
     shutil.rmtree(folder)
     (folder / "checkpoints").mkdir(parents=True)  # killed before its recipe was written
     assert begin_or_resume(recipe).model_folder.is_dir()
+
+
+def test_data_and_weights_are_read_once_to_be_compared(
+    run: Run, lessons: Path, marian: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_sha256(path)
+
+    for module in (fingerprint, manifest):
+        monkeypatch.setattr(module, "file_sha256", counted)
+    resumed(run.folder)
+
+    compared = [path for path in read if path.parent in (lessons.parent, marian)]
+    assert sorted(compared) == sorted([lessons, marian / "model.safetensors"])
 
 
 def test_another_machine_is_said(run: Run) -> None:

@@ -6,19 +6,26 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attuner.data.flat_arrays import blocks_of
 from attuner.errors import DataError, RunError
+from attuner.evaluation.own_functions import fingerprints
 from attuner.models.fingerprint import file_sha256, weights_fingerprint
+from attuner.training.data import data_files, hub_data
 from attuner.training.folder import RunFolder
+
+if TYPE_CHECKING:
+    from attuner.recipe import Recipe
+    from attuner.training.jobs import Job
+    from attuner.training.setup import Device
 
 _LIBRARIES = (
     "attuner", "torch", "transformers", "accelerate", "datasets", "ctranslate2",
@@ -28,62 +35,58 @@ _MOST_LISTED = 5
 
 
 def build_manifest(
-    *,
-    data_files: Iterable[Path],
-    hub_data: Sequence[Mapping[str, str | None]],
-    functions: Sequence[Mapping[str, str]],
-    model: str,
-    model_folder: Path | None,
-    seeds: Mapping[str, int],
-    device: str,
-    precision: str,
-    kernels: str,
-    num_threads: int,
-    num_processes: int,
-    is_sharded: bool = False,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
+    job: Job,
+    device: Device,
     features: Mapping[str, str],
+    *,
+    num_processes: int,
+    is_sharded: bool,
 ) -> dict[str, Any]:
     """When it began, recipe, versions, machine, seeds, fingerprints of model and data.
 
     Args:
-        data_files: All local files of the recipe's sources.
-        hub_data: Id, configuration, revision and split of those on the Hub.
-        functions: Name, and SHA-256 of the file, of each metric of the user's own.
-        model: The model as the recipe names it.
-        model_folder: Where its weights lie; None for random ones.
-        seeds: By what they are for.
+        recipe: The recipe.
+        job: Its task, with the model found.
         device: Where the run computes.
-        precision: Number format of the matrix products.
-        kernels: Which kernels a processor uses, in words.
-        num_threads: Threads that an operation on a processor uses.
+        features: Fingerprint of the token ids of each part.
         num_processes: Processes that share the training.
         is_sharded: Whether each keeps a share of the model.
-        recipe: The whole recipe as plain values.
-        features: Fingerprint of the token ids of each part.
     """
-    weights = weights_fingerprint(model_folder) if model_folder else {}
+    weights = weights_fingerprint(job.model_folder) if job.model_folder else {}
     return {
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        **surroundings(device),
+        "processes": num_processes,
+        "sharded": is_sharded,
+        "seeds": {"training": recipe.training.seed, "split": recipe.data.split.seed},
+        "model": {"name": job.model_name, "sha256": weights},
+        "data": {str(path): file_sha256(path) for path in data_files(recipe)},
+        "hub_data": hub_data(recipe),
+        "functions": fingerprints(recipe.evaluation.functions),
+        "features": dict(features),
+        "recipe": recipe.model_dump(mode="json"),
+    }
+
+
+def surroundings(device: Device) -> dict[str, dict[str, Any]]:
+    """Versions and machine: what the numbers of a run depend on beside its recipe and data."""
+    import torch
+
+    from attuner.kernels import describe
+
+    place = device.accelerator.device
+    return {
         "versions": {"python": platform.python_version(), **_versions()},
         "machine": {
             "system": platform.platform(),
             "processor": processor_name(),
             "cores": os.cpu_count(),
-            "device": device,
-            "precision": precision,
-            "kernels": kernels,
-            "threads": num_threads,
+            "device": _device_name(place),
+            "precision": device.precision,
+            "kernels": describe(place.type),
+            "threads": torch.get_num_threads(),
         },
-        "processes": num_processes,
-        "sharded": is_sharded,
-        "seeds": dict(seeds),
-        "model": {"name": model, "sha256": weights},
-        "data": {str(path): file_sha256(path) for path in data_files},
-        "hub_data": [dict(source) for source in hub_data],
-        "functions": [dict(function) for function in functions],
-        "features": dict(features),
-        "recipe": dict(recipe),
     }
 
 
@@ -140,7 +143,7 @@ def machine_changes(folder: RunFolder, now: Mapping[str, Any]) -> list[str]:
 
     Args:
         folder: The run.
-        now: A manifest that was built just now.
+        now: The `surroundings` of just now.
     """
     then = read_manifest(folder)
     found = []
@@ -178,7 +181,7 @@ def require_same_features(folder: RunFolder, features: Mapping[str, str]) -> Non
         )
 
 
-def device_name(device: Any) -> str:
+def _device_name(device: Any) -> str:
     """A torch device with the accelerator's name, such as `cuda (NVIDIA H100)`."""
     import torch
 
@@ -187,19 +190,14 @@ def device_name(device: Any) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
-def require_same_data(
-    folder: RunFolder,
-    data_files: Callable[[], Iterable[Path]],
-    hub_data: Sequence[Mapping[str, str | None]] = (),
-) -> None:
+def require_same_data(folder: RunFolder, recipe: Recipe) -> None:
     """Refuse to go on with other data: the position in them is a number of updates.
 
     The files may lie elsewhere than they did, if they are the same files in the same order.
 
     Args:
         folder: The run.
-        data_files: Finds all local files that the recipe's sources stand for now.
-        hub_data: Its data sets on the Hub.
+        recipe: What it is to go on with.
 
     Raises:
         RunError: A file has changed, has gone or has come since the run began.
@@ -207,7 +205,7 @@ def require_same_data(
     manifest = read_manifest(folder)
     known: dict[str, str] = manifest["data"]
     try:
-        paths = list(data_files())
+        paths = data_files(recipe)
     except DataError:  # what a source names is not there: files that are missing are named below
         paths = []
         if all(map(os.path.isfile, known)):
@@ -220,7 +218,7 @@ def require_same_data(
             or [f"{path} is new since the run began." for path in digests if path not in known]
             or ["The data files are not the same ones in the same order as when the run began."]
         )
-    if manifest["hub_data"] != [dict(source) for source in hub_data]:
+    if manifest["hub_data"] != hub_data(recipe):
         found.append("The data sets of the Hub are not those that the run began with.")
     if found:
         more = len(found) - _MOST_LISTED

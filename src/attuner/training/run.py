@@ -175,8 +175,6 @@ def _require_same_seeds(folder: RunFolder, recipe: Recipe) -> None:
     Raises:
         RunError: The recipes differ, or the data.
     """
-    from attuner.training.data import data_files, hub_data
-
     changes = find_changes(recipe_of(folder, None), recipe)
     if changes:
         raise RunError(
@@ -187,7 +185,7 @@ def _require_same_seeds(folder: RunFolder, recipe: Recipe) -> None:
         )
     for manifest in sorted(folder.path.glob("seed-*/manifest.json")):
         own = RunFolder(manifest.parent)
-        require_same_data(own, lambda: data_files(recipe), hub_data(recipe))
+        require_same_data(own, recipe)
         known = read_manifest(own).get("functions", [])
         changed = function_changes(known, fingerprints(recipe.evaluation.functions))
         require_allowed(changed, inexact=False)

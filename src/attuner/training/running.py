@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attuner.evaluation.own_functions import fingerprints
 from attuner.kernels import describe
 from attuner.training import setup
 from attuner.training.averaging import Ema
@@ -25,12 +24,12 @@ from attuner.training.launch import thread_note
 from attuner.training.loop import DivergedError, LoopState, train_loop
 from attuner.training.manifest import (
     build_manifest,
-    device_name,
     features_fingerprint,
     machine_changes,
     require_same_data,
     require_same_features,
     require_same_model,
+    surroundings,
 )
 from attuner.training.processes import ALONE, Processes
 from attuner.training.result import Run
@@ -100,7 +99,6 @@ class Running:
             RunError: It cannot go on, or not with these changes.
         """
         from attuner.recipe_loading import dump_recipe
-        from attuner.training.data import data_files, hub_data
 
         folder, recipe = self.folder, self.recipe
         if not folder.has_checkpoint:
@@ -117,7 +115,7 @@ class Running:
             num_processes=self.processes.count,
             is_sharded=is_sharding_asked(),
         )
-        require_same_data(folder, lambda: data_files(recipe), hub_data(recipe))
+        require_same_data(folder, recipe)
         return True, changes
 
     def run(self, *, resumes: bool) -> Run:
@@ -144,7 +142,7 @@ class Running:
         self._build()
         features = {name: features_fingerprint(f) for name, f in self.job.all_features().items()}
         self.processes.require_same("The examples, in tokens,", features)
-        once(lambda: self._keep_manifest(self._manifest(features), resumes))
+        once(lambda: self._keep_manifest(features, resumes))
         with self.hooks:
             self.scorer.before()
             state = self._loop(resumes, began)
@@ -182,15 +180,23 @@ class Running:
                 self.job.find_model(folder)
             self.job.learn_vocabulary(folder)
 
-    def _keep_manifest(self, manifest: dict[str, Any], resumes: bool) -> None:
-        """Write it, or compare it with that of the run's beginning."""
-        if resumes:
-            require_same_features(self.folder, manifest["features"])
-            for change in machine_changes(self.folder, manifest):
+    def _keep_manifest(self, features: Mapping[str, str], resumes: bool) -> None:
+        """Write what the run begins with, or compare what it goes on with."""
+        if resumes:  # data and model were compared before they were read
+            require_same_features(self.folder, features)
+            for change in machine_changes(self.folder, surroundings(self.device)):
                 self.emit(Noted(f"Not bit for bit as it began: {change}."))
-        else:
-            write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
-            require_space(self.folder.path, self._needed_bytes())
+            return
+        manifest = build_manifest(
+            self.recipe,
+            self.job,
+            self.device,
+            features,
+            num_processes=self.processes.count,
+            is_sharded=self.trained.shares is not None,
+        )
+        write_text(self.folder.manifest, json.dumps(manifest, indent=2, ensure_ascii=False))
+        require_space(self.folder.path, self._needed_bytes())
 
     def _load(self) -> None:
         """Features, device, and the checkpoint as it is."""
@@ -264,28 +270,6 @@ class Running:
         if trained.shares is None:
             return judge
         return MainJudge(judge, trained.plain, device, self.processes)
-
-    def _manifest(self, features: Mapping[str, str]) -> dict[str, Any]:
-        import torch
-
-        from attuner.training.data import data_files, hub_data
-
-        return build_manifest(
-            data_files=data_files(self.recipe),
-            hub_data=hub_data(self.recipe),
-            functions=fingerprints(self.recipe.evaluation.functions),
-            model=self.job.model_name,
-            model_folder=self.job.model_folder,
-            seeds={"training": self.recipe.training.seed, "split": self.recipe.data.split.seed},
-            device=device_name(self.accelerator.device),
-            precision=self.device.precision,
-            kernels=describe(self.accelerator.device.type),
-            num_threads=torch.get_num_threads(),
-            num_processes=self.processes.count,
-            is_sharded=self.trained.shares is not None,
-            recipe=self.recipe.model_dump(mode="json"),
-            features=features,
-        )
 
     def _needed_bytes(self) -> int:
         """Room for checkpoints (trained weights and two moments, fp32), the best and the model."""
