@@ -19,13 +19,14 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from attuner.cli import main as attuner
 from attuner.models.sharding import num_held
 from attuner.tasks.translation import TranslationTask
-from attuner.training import running, setup
+from attuner.training import running, setup, sharding
 
 RANK = os.environ.get("RANK", "0")
 
 
 def as_on_accelerators() -> None:
     """Let accelerate enable FSDP on processors."""
+    sharding.computes_on_processor = lambda device: False
     inner = setup.build_device
 
     def build_device(*args: Any, **options: Any) -> setup.Device:

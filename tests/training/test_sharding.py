@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
 from sharded import CASES, MAX_NORM, unsharded
 from tiny import PAD, tiny_model
 from torch import nn
@@ -22,7 +21,10 @@ from torch import nn
 from attuner.errors import ModelError, RunError
 from attuner.models.sharding import filled, layers_of, outline, own_row, scatter, shard
 from attuner.recipe import Recipe
-from attuner.training.sharding import Sharding, asked_sharding
+from attuner.training import sharding
+from attuner.training.events import Begun, Event
+from attuner.training.run import train
+from attuner.training.sharding import Sharding, asked_sharding, require_shardable
 
 TESTS = Path(__file__).parents[1]
 EXACT = [name for name, case in CASES.items() if case.computes_in is None]
@@ -164,7 +166,6 @@ def launched(**plugin: Any) -> Any:
     options = {"fsdp_version": 2, "activation_checkpointing": False} | plugin
     options.setdefault("cpu_ram_efficient_loading", False)
     return SimpleNamespace(
-        distributed_type=DistributedType.FSDP,
         mixed_precision=options.pop("mixed_precision", "bf16"),
         state=SimpleNamespace(
             fsdp_plugin=SimpleNamespace(reshard_after_forward=True, cpu_offload=None, **options)
@@ -186,11 +187,8 @@ def test_accelerates_options_are_taken_over(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_sharding_without_an_accelerator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=True)  # it says nothing of it
     with pytest.raises(RunError) as caught:
-        asked_sharding(recipe(), accelerator)
-    AcceleratorState._reset_state(reset_partial_state=True)
+        require_shardable(recipe(device="cpu"), 2)
     assert str(caught.value) == (
         "accelerate was told to shard the model (FSDP), but the run computes on a processor.\n"
         "Models are sharded over accelerators such as GPUs.\n"
@@ -201,15 +199,33 @@ def test_sharding_without_an_accelerator_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_one_process_has_nobody_to_share_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    accelerator: Any = SimpleNamespace(
-        distributed_type=DistributedType.NO, device=torch.device("cuda")
-    )
+    monkeypatch.setattr(sharding, "computes_on_processor", lambda device: False)
     with pytest.raises(RunError) as caught:
-        asked_sharding(recipe(), accelerator)
+        require_shardable(recipe(), 1)
     assert str(caught.value) == (
         "accelerate was told to shard the model (FSDP), but there is one process.\n"
         "Models are sharded among several, each with an accelerator of its own.\n"
         "Ask for as many: accelerate launch --num_processes 8 ...; or start it without FSDP."
+    )
+
+
+def test_what_cannot_be_sharded_is_refused_before_any_data_are_read(
+    monkeypatch: pytest.MonkeyPatch, lesson_recipe: Callable[..., Recipe]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    events: list[Event] = []
+    with pytest.raises(RunError, match="but the run computes on a processor"):
+        train(lesson_recipe("training.device=cpu"), listeners=[events.append])
+    assert [type(event) for event in events] == [Begun]
+
+    monkeypatch.setattr(sharding, "computes_on_processor", lambda device: False)
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    require_shardable(recipe(), 2)
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")
+    with pytest.raises(RunError) as caught:
+        require_shardable(recipe(average_checkpoints=2), 2)
+    assert caught.value.happened == (
+        "fsdp_cpu_ram_efficient_loading, training.average_checkpoints: not with a sharded model."
     )
 
 

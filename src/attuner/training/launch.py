@@ -92,6 +92,13 @@ def joined(device: str = "auto") -> Iterator[Processes]:
         watch.say_done()
 
 
+def computes_on_processor(device: str) -> bool:
+    """Whether a run with this `training.device` computes on the processor, here."""
+    import torch
+
+    return device == "cpu" or not torch.cuda.is_available()
+
+
 def require_alone() -> None:
     """Refuse to do what one process does as one of several.
 
@@ -156,7 +163,7 @@ def _join(device: str) -> tuple[Processes, Watch]:
     from torch import distributed as dist
 
     wanted = announced()
-    on_processor = device == "cpu" or not torch.cuda.is_available()
+    on_processor = computes_on_processor(device)
     if not on_processor:
         _require_accelerator_each(torch.cuda.device_count())
     environment = dict(os.environ)  # to which accelerate adds what MPI calls otherwise

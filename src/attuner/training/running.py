@@ -35,7 +35,7 @@ from attuner.training.processes import ALONE, Processes
 from attuner.training.result import Run
 from attuner.training.resuming import accept, allowed_changes, require_restartable
 from attuner.training.scorer import Judge, Scorer, Scores
-from attuner.training.sharding import is_sharding_asked
+from attuner.training.sharding import is_sharding_asked, require_shardable
 from attuner.training.shared_state import share_files, share_model
 from attuner.training.shares import MainJudge
 from attuner.training.stopping import StopRequests, save_and_leave
@@ -127,6 +127,7 @@ class Running:
 
     def _run(self, vocabulary: Path, resumes: bool) -> Run:
         began, once = time.perf_counter(), self.processes.once
+        require_shardable(self.recipe, self.processes.count)
         setup.set_seeds(self.recipe.training.seed, self.processes)
         if resumes:
             share_files(self.processes, vocabulary)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attuner.models.precision import resolve_precision
 from attuner.training.events import Listener, Noted
+from attuner.training.launch import computes_on_processor
 from attuner.training.loop import EXPLODED, Settings
 from attuner.training.memory import reuse_freed_memory
 from attuner.training.plans import DEFAULT_BATCH_TOKENS, plan_updates
@@ -98,8 +99,7 @@ def build_device(recipe: Recipe, emit: Listener, *, model_type: str) -> Device:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    has_gpu = torch.accelerator.is_available() and recipe.training.device == "auto"
-    device = torch.device("cuda" if has_gpu and torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu" if computes_on_processor(recipe.training.device) else "cuda")
     precision, note = resolve_precision(recipe.training.precision, device, model_type)
     if note:
         emit(Noted(note))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attuner.errors import RunError
+from attuner.training.launch import computes_on_processor
 
 if TYPE_CHECKING:
     import torch
@@ -39,31 +40,42 @@ class Sharding:
     offload: Any = None
 
 
-def asked_sharding(recipe: Recipe, accelerator: Accelerator) -> Sharding | None:
-    """How to shard, where `accelerate launch` asks for it.
+def require_shardable(recipe: Recipe, num_processes: int) -> None:
+    """Refuse what cannot be sharded before any data are read, where it is asked for.
 
     Raises:
         RunError: There are no accelerators to shard over, or an option does not go with sharding.
     """
     if not is_sharding_asked():
-        return None
-    import torch
-    from accelerate.utils import DistributedType
+        return
+    from accelerate.utils import FullyShardedDataParallelPlugin
 
-    if accelerator.distributed_type != DistributedType.FSDP:
-        if accelerator.device.type != "cpu":
-            raise RunError(
-                "accelerate was told to shard the model (FSDP), but there is one process.",
-                "Models are sharded among several, each with an accelerator of its own.",
-                "Ask for as many: accelerate launch --num_processes 8 ...; or start it without "
-                "FSDP.",
-            )
+    if computes_on_processor(recipe.training.device):
         raise RunError(
             "accelerate was told to shard the model (FSDP), but the run computes on a processor.",
             "Models are sharded over accelerators such as GPUs.",
             "Start it where there are some, with training.device=auto, or without FSDP: "
             "torchrun --nproc-per-node 2 -m attuner train recipe.yaml",
         )
+    if num_processes == 1:
+        raise RunError(
+            "accelerate was told to shard the model (FSDP), but there is one process.",
+            "Models are sharded among several, each with an accelerator of its own.",
+            "Ask for as many: accelerate launch --num_processes 8 ...; or start it without FSDP.",
+        )
+    _require(recipe, FullyShardedDataParallelPlugin(), recipe.training.precision)
+
+
+def asked_sharding(recipe: Recipe, accelerator: Accelerator) -> Sharding | None:
+    """How to shard, where `accelerate launch` asks for it.
+
+    Raises:
+        RunError: An option does not go with sharding, such as the precision that was chosen.
+    """
+    if not is_sharding_asked():
+        return None
+    import torch
+
     plugin = accelerator.state.fsdp_plugin
     _require(recipe, plugin, accelerator.mixed_precision)
     mesh = getattr(accelerator, "torch_device_mesh", None)
