@@ -497,6 +497,18 @@ def test_the_chapters_recipe_has_the_chapters_settings() -> None:
     assert training.early_stopping is None
 
 
+def test_the_loss_of_a_label_with_a_large_weight_is_no_explosion(build: Build) -> None:
+    _, events = run(
+        build(
+            "task.class_weights={bad: 0.01, good: 1000}",
+            "training.batch_examples=1",
+            "training.epochs=1",
+        )
+    )
+    losses = [event.loss for event in events if isinstance(event, Stepped)]
+    assert max(losses) > 100 > 10 * min(losses)
+
+
 def test_the_error_of_large_ratings_is_no_explosion(build: Build, tmp_path: Path) -> None:
     data = tmp_path / "years.csv"
     rows = [f"{word} film,{1900 + 80 * (row % 2)}\n" for row, word in enumerate(WORDS[:12])]

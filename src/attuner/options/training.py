@@ -100,8 +100,9 @@ class Training(Section):
     without a new best, where not given."""
     on_bad_loss: Literal["stop", "skip"] = "stop"
     """What happens where the loss of an update is no number, or has exploded (more than 100 nats a
-    target token, and ten times the lowest before), or its gradient is no number: stop, or `skip`
-    the update. The step and its examples are said and kept in `metrics.jsonl` either way."""
+    target token, and ten times the lowest before; not looked at with `class_weights`, nor of
+    ratings), or its gradient is no number: stop, or `skip` the update. The step and its examples
+    are said and kept in `metrics.jsonl` either way."""
     max_bad_losses: Annotated[int, Field(ge=0)] = 10
     """With `on_bad_loss: skip`: stop after all when more updates than this are bad."""
     seed: int = 42

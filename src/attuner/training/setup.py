@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attuner.models.precision import resolve_precision
+from attuner.options.task import ClassificationTask
 from attuner.training.events import Listener, Noted
 from attuner.training.launch import computes_on_processor
 from attuner.training.loop import EXPLODED, Settings
@@ -211,8 +212,19 @@ def loop_settings(recipe: Recipe, num_steps: int, has_validation: bool) -> Setti
         min_delta=stopping.min_delta if stopping else 0.0,
         on_bad_loss=options.on_bad_loss,
         max_bad_losses=options.max_bad_losses,
-        # The squared error of a rating has the rating's size.
-        exploded=None if getattr(recipe.task, "kind", "") == "rating" else EXPLODED,
+        exploded=EXPLODED if _has_usual_loss(recipe) else None,
+    )
+
+
+def _has_usual_loss(recipe: Recipe) -> bool:
+    """Whether the loss of a target is of some nats.
+
+    The squared error of a rating has the rating's size; of a rare label, whose weight may be a
+    thousand times that of others, an update has few examples or none.
+    """
+    task = recipe.task
+    return not isinstance(task, ClassificationTask) or (
+        task.kind != "rating" and task.class_weights is None
     )
 
 
