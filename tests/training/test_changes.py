@@ -79,6 +79,10 @@ def prefixes(option: str) -> Iterator[str]:
             {"training.epochs": INEXACT},  # there would be no evaluation after 2.5
         ),
         (
+            ["training.schedule=constant", "training.warmup_steps=0.1"], ["training.epochs=4"],
+            {"training.epochs": INEXACT},  # warm-up would have been longer
+        ),
+        (
             ["training.schedule=constant", "training.max_steps=4", "training.evaluate=none"],
             ["training.max_steps=8"], {"training.max_steps": FREE},
         ),

@@ -217,11 +217,11 @@ def _rule(option: str, before: Recipe, now: Recipe) -> tuple[str, str]:
 def _goes_on_alike(before: Recipe, now: Recipe) -> bool:
     """Whether the longer run begins exactly as the shorter one went, its last step included.
 
-    With another schedule the rates differ. The last step of a run is evaluated in any case: the
-    longer run would have to evaluate there, too.
+    With another schedule the rates differ, and with a share of all updates as warm-up. The last
+    step of a run is evaluated in any case: the longer run would have to evaluate there, too.
     """
     old, new = before.training, now.training
-    if not old.schedule == new.schedule == "constant":
+    if not old.schedule == new.schedule == "constant" or 0 < new.warmup_steps < 1:
         return False
     if (old.max_steps is None) != (new.max_steps is None):
         return False
