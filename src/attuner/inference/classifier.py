@@ -261,9 +261,8 @@ def load_labels(
     from attuner.models.loading import resolve_model
 
     folder = resolve_model(str(model), revision=revision)
+    labels, exported = labels_of(folder), export_format(folder)
     tokens = ClassifierTokens(folder)
-    labels = labels_of(folder)
-    exported = export_format(folder)
     if labels is not None and exported is not None:
         from attuner.inference.onnx_engine import OnnxLabels
 
