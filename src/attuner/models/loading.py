@@ -234,7 +234,7 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
             if settings.model_type == "marian":
                 initialise_marian(model)
                 set_marian_generation(model)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+    except Exception as error:  # whatever transformers and torch trip over, the values are at fault
         raise ModelError(
             f"model.config does not describe an encoder-decoder model: {error}",
             "Expected model_type and the fields of that type's transformers configuration.",
@@ -300,7 +300,8 @@ def complete_folder(tokenizer_folder: Path, folder: Path) -> None:
     let_others_read(folder)
     for pattern in TOKENIZER_FILES:
         for path in sorted(tokenizer_folder.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+            if path.is_file():  # some keep another copy in a folder named tokenizer
+                shutil.copyfile(path, folder / path.name)
 
 
 def let_others_read(folder: Path) -> None:
