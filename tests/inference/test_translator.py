@@ -114,6 +114,41 @@ def test_load_a_folder_and_a_run(marian: Path, cache: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
+def test_the_end_token_alone(marian: Path, cache: Path, engine: str) -> None:
+    assert load(marian, engine=engine).translate("Open the file", max_new_tokens=1) == ""
+
+
+@pytest.mark.parametrize("option", ["num_beams", "max_new_tokens"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_search_of_no_width_or_length(option: str, number: int) -> None:
+    options: dict[str, Any] = {option: number}
+    with pytest.raises(UsageError) as caught:
+        Translator(Shouting()).translate("open", **options)
+    assert str(caught.value) == f"{option} is {number}.\nExpected a whole number from 1."
+
+
+def test_lines_that_are_cut_are_counted(
+    marian: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    translator = load(marian)  # it has positions for 64 tokens
+    assert translator.translate("Open the file") == "Ouvrir le fichier"
+    translator.translate(["Open the file", "Open the file " * 30, "Delete file?"])
+    assert [message for message in caplog.messages if "left out" in message] == [
+        "1 of 3 lines have more than 64 tokens: what is beyond was left out"
+    ]
+
+
+def test_translations_that_end_at_their_limit_are_counted(
+    marian: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(marian).translate(["Open the file", "Open the file"], max_new_tokens=2)
+    assert caplog.messages == [
+        "what was made of 1 of 1 lines has 2 tokens, the most that it may have: it may be broken "
+        "off (max_new_tokens)"
+    ]
+
+
+@pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
 def test_a_folder_says_how_it_wants_to_be_used(
     marian: Path, cache: Path, tmp_path: Path, engine: str
 ) -> None:

@@ -152,6 +152,8 @@ class CTranslate2Engine:
         Returns:
             Of each source, ids without end token, and their scores as CTranslate2 has them.
         """
+        if max_new_tokens == 1:  # that is the end, which CTranslate2 does not count: it wants more
+            return [([[*start]] * num_hypotheses, [0.0] * num_hypotheses) for start in starts]
         if self._takes_start:
             first = decoder_start(self.codec, self.settings)
             starts = [[first, *start] for start in starts]
