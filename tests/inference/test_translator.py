@@ -12,6 +12,7 @@ import pytest
 from engines import Echo
 from hypothesis import given
 from hypothesis import strategies as st
+from pairs import PAIRS
 
 from attuner.errors import ModelError, UsageError
 from attuner.inference.ctranslate2_engine import CTranslate2Engine
@@ -116,6 +117,26 @@ def test_load_a_folder_and_a_run(marian: Path, cache: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
 def test_the_end_token_alone(marian: Path, cache: Path, engine: str) -> None:
     assert load(marian, engine=engine).translate("Open the file", max_new_tokens=1) == ""
+
+
+def test_texts_are_as_long_as_the_checkpoint_wants_them(
+    marian: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "long"
+    shutil.copytree(marian, folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "min_length": 14}))
+    engines = [load(folder, engine=name).engine for name in ("ctranslate2", "transformers")]
+    for beams, most, least in ((1, 40, 13), (4, 40, 13), (1, 6, 5)):
+        ours, theirs = (
+            [len(best.token_ids) for (best,) in engine.generate(
+                list(PAIRS), num_beams=beams, max_new_tokens=most
+            )]
+            for engine in engines
+        )  # fmt: skip
+        assert min(ours) >= least
+        assert min(theirs) >= least
+        assert beams > 1 or ours == theirs
 
 
 @pytest.mark.parametrize("option", ["num_beams", "max_new_tokens"])
