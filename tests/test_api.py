@@ -103,3 +103,21 @@ def test_what_is_begun_and_what_is_resumed(
     )
     attuner.train(*arguments, resume=resume, listeners=[])
     assert asked == [called]
+
+
+def test_a_revision_is_the_only_one_that_is_asked_for(
+    marian: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def resolve(name: str, *, revision: str | None = None, **_: object) -> Path:
+        asked.append(revision)
+        return marian
+
+    monkeypatch.setattr("attuner.models.loading.resolve_model", resolve)
+    attuner.load("team/model", revision="v1")
+    assert set(asked) == {"v1"}
+
+
+def test_predict_with_a_single_text(marian: Path, cache: Path) -> None:
+    assert attuner.predict(marian, "Open the file") == ["Ouvrir le fichier"]

@@ -115,7 +115,7 @@ def load(model: str | Path, **options: Any) -> Any:
     Raises:
         UserError: The model cannot be used.
     """
-    if is_classifier(model):
+    if is_classifier(model, revision=options.get("revision")):
         from attuner.inference.classifier import load_labels
 
         return load_labels(model, **options)
@@ -124,8 +124,8 @@ def load(model: str | Path, **options: Any) -> Any:
     return load_translator(model, **options)
 
 
-def is_classifier(model: str | Path) -> bool:
-    """Whether a model gives labels.
+def is_classifier(model: str | Path, *, revision: str | None = None) -> bool:
+    """Whether a model, of a Hub id at a revision, gives labels.
 
     Raises:
         ModelError: There is no such model.
@@ -133,7 +133,7 @@ def is_classifier(model: str | Path) -> bool:
     from attuner.models.classifiers import labels_of
     from attuner.models.loading import resolve_model
 
-    return labels_of(resolve_model(str(model))) is not None
+    return labels_of(resolve_model(str(model), revision=revision)) is not None
 
 
 def pipeline(task: str, model: str | Path | None = None, **options: Any) -> Any:
@@ -220,7 +220,7 @@ def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[Any
 
     Args:
         model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
-        texts: The texts; white space at the edges and line breaks are kept.
+        texts: The texts, or a single one; white space at the edges and line breaks are kept.
         **options: Of `Translator.translate`: `num_beams`, `max_new_tokens`; or of
             `Classifier.classify`: `pairs`.
 
@@ -230,10 +230,11 @@ def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[Any
     Raises:
         UserError: The model cannot be used.
     """
+    listed = [texts] if isinstance(texts, str) else list(texts)
     loaded = load(model)
     if hasattr(loaded, "classify"):
-        return [said.label for said in loaded.classify(list(texts), **options)]
-    translated: list[str] = loaded.translate(list(texts), **options)
+        return [said.label for said in loaded.classify(listed, **options)]
+    translated: list[str] = loaded.translate(listed, **options)
     return translated
 
 

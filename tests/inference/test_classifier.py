@@ -11,6 +11,7 @@ from tiny_classifiers import WORDS, tiny_classifier, tiny_texts, write_encoder
 from transformers import pipeline
 
 from attuner.data.labels import LabelSet
+from attuner.errors import UsageError
 from attuner.inference.classifier import (
     Classifier,
     TransformersLabels,
@@ -127,3 +128,24 @@ def test_batches_make_no_difference(family: str) -> None:
     assert model.training
     for logits in found[1:]:
         np.testing.assert_allclose(logits, found[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("texts", "pairs"), [("good", None), (["good"], "bad")])
+def test_a_text_is_not_taken_for_a_list_of_letters(
+    tmp_path: Path, texts: str | list[str], pairs: str | None
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_labels(save(tmp_path, MOODS)).classify(texts, pairs)
+    assert str(caught.value) == (
+        "The classifier was given a text.\n"
+        "It takes a list of texts: of a text it would classify each letter.\n"
+        "Put the text in a list: classify([text]), or classify([text], [second])."
+    )
+
+
+def test_an_unknown_precision() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_labels("no such folder", precision="fp61")
+    assert str(caught.value) == (
+        'There is no precision "fp61".\nDid you mean "fp16"? Known: auto, bf16, fp16, fp32.'
+    )

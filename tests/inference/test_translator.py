@@ -12,6 +12,7 @@ import pytest
 from engines import Echo
 from hypothesis import given
 from hypothesis import strategies as st
+from pairs import PAIRS
 
 from attuner.errors import ModelError, UsageError
 from attuner.inference.ctranslate2_engine import CTranslate2Engine
@@ -111,6 +112,61 @@ def test_load_a_folder_and_a_run(marian: Path, cache: Path, tmp_path: Path) -> N
     reference = load(str(run), engine="transformers")
     assert isinstance(reference.engine, TransformersEngine)
     assert reference.translate("Open the file") == "Ouvrir le fichier"
+
+
+@pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])
+def test_the_end_token_alone(marian: Path, cache: Path, engine: str) -> None:
+    assert load(marian, engine=engine).translate("Open the file", max_new_tokens=1) == ""
+
+
+def test_texts_are_as_long_as_the_checkpoint_wants_them(
+    marian: Path, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "long"
+    shutil.copytree(marian, folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "min_length": 14}))
+    engines = [load(folder, engine=name).engine for name in ("ctranslate2", "transformers")]
+    for beams, most, least in ((1, 40, 13), (4, 40, 13), (1, 6, 5)):
+        ours, theirs = (
+            [len(best.token_ids) for (best,) in engine.generate(
+                list(PAIRS), num_beams=beams, max_new_tokens=most
+            )]
+            for engine in engines
+        )  # fmt: skip
+        assert min(ours) >= least
+        assert min(theirs) >= least
+        assert beams > 1 or ours == theirs
+
+
+@pytest.mark.parametrize("option", ["num_beams", "max_new_tokens"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_search_of_no_width_or_length(option: str, number: int) -> None:
+    options: dict[str, Any] = {option: number}
+    with pytest.raises(UsageError) as caught:
+        Translator(Shouting()).translate("open", **options)
+    assert str(caught.value) == f"{option} is {number}.\nExpected a whole number from 1."
+
+
+def test_lines_that_are_cut_are_counted(
+    marian: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    translator = load(marian)  # it has positions for 64 tokens
+    assert translator.translate("Open the file") == "Ouvrir le fichier"
+    translator.translate(["Open the file", "Open the file " * 30, "Delete file?"])
+    assert [message for message in caplog.messages if "left out" in message] == [
+        "1 of 3 lines have more than 64 tokens: what is beyond was left out"
+    ]
+
+
+def test_translations_that_end_at_their_limit_are_counted(
+    marian: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(marian).translate(["Open the file", "Open the file"], max_new_tokens=2)
+    assert caplog.messages == [
+        "what was made of 1 of 1 lines has 2 tokens, the most that it may have: it may be broken "
+        "off (max_new_tokens)"
+    ]
 
 
 @pytest.mark.parametrize("engine", ["ctranslate2", "transformers"])

@@ -176,6 +176,7 @@ def test_absurd_configurations(folder: Path, values: dict[str, Any], said: str) 
         ({"num_beams": "four"}, "num_beams is 'four'", BEAMS),
         ({"num_beams": 10**9}, "num_beams is 1000000000", BEAMS),
         ({"length_penalty": []}, "length_penalty is []", "penalty is a number"),
+        ({"min_length": -1}, "min_length is -1", "length is a whole number from 0"),
         ({"repetition_penalty": -1}, "repetition_penalty is -1", "penalty is a number above 0"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size is -1", SIZE),
         ({"forced_bos_token_id": "x"}, "forced_bos_token_id is 'x'", TOKEN),

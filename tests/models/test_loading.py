@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,35 @@ def test_a_configuration_that_transformers_does_not_know() -> None:
     assert caught.value.expected == (
         "Expected model_type and the fields of that type's transformers configuration."
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"d_model": "32"}, "Field 'd_model' expected int, got str (value: '32')"),
+        ({"encoder_attention_heads": 0}, "integer division or modulo by zero"),
+        ({"pad_token_id": 10**6}, "Padding_idx must be within num_embeddings"),
+    ],
+)
+def test_a_configuration_with_impossible_values(
+    marian: Path, values: dict[str, Any], said: str
+) -> None:
+    config = json.loads((marian / "config.json").read_text())
+    with pytest.raises(ModelError) as caught:
+        new_seq2seq({**config, **values}, seed=0)
+
+    assert caught.value.happened.startswith("model.config does not describe an encoder-decoder")
+    assert said in caught.value.happened
+
+
+def test_a_folder_that_is_called_tokenizer_is_not_copied(marian: Path, tmp_path: Path) -> None:
+    shutil.copytree(marian, tmp_path / "old")
+    (tmp_path / "old/tokenizer").mkdir()
+    save_model(load_seq2seq(marian), tmp_path / "old", tmp_path / "new")
+
+    assert {"source.spm", "tokenizer_config.json"} <= {
+        path.name for path in (tmp_path / "new").iterdir()
+    }
 
 
 def test_a_saved_model_can_be_read_by_others(marian: Path, tmp_path: Path) -> None:

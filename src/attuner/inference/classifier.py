@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from attuner.data.features import Ints, LabelledTexts
 from attuner.data.labels import Kind, Label, LabelSet, decided, names_in, probabilities
+from attuner.errors import UsageError, nearest
 from attuner.inference.batches import distinct
 from attuner.inference.sharing import ALONE, Sharing, progress_of_all, shared
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Logits = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 # Tokens of one forward: enough for full matrix products, few enough for the processor's caches.
 _BATCH_TOKENS = 2048
@@ -138,6 +141,9 @@ class Classifier:
             texts: The texts.
             pairs: The second text of each, for a model of pairs.
             progress: Called with the number of different texts done and their total.
+
+        Raises:
+            UsageError: It is given a text, not a list of them.
         """
         logits = self.logits(texts, pairs, progress=progress)
         shares = probabilities(logits, self.labels)
@@ -156,7 +162,17 @@ class Classifier:
         *,
         progress: Progress | None = None,
     ) -> Logits:
-        """The model's outputs, (N, C)."""
+        """The model's outputs, (N, C).
+
+        Raises:
+            UsageError: It is given a text, not a list of them.
+        """
+        if isinstance(texts, str) or isinstance(pairs, str):
+            raise UsageError(
+                "The classifier was given a text.",
+                "It takes a list of texts: of a text it would classify each letter.",
+                "Put the text in a list: classify([text]), or classify([text], [second]).",
+            )
         if not texts:
             return np.zeros((0, self.labels.num_outputs), np.float32)
         rows = list(zip(texts, pairs, strict=True)) if pairs is not None else list(texts)
@@ -246,12 +262,13 @@ def load_labels(
 
     Args:
         model: A model folder, an export, a run folder or a Hub id.
-        precision: `fp32`, `bf16`, or `auto`: bf16 where the device is fast at it. Exports have
-            their own.
+        precision: `fp32`, `bf16`, `fp16`, or `auto`: bf16 where the device is fast at it. Exports
+            have their own.
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
         ModelError: There is no such model, it is incomplete, or it gives no labels.
+        UsageError: There is no such precision.
         MissingExtraError: It is an ONNX export, and onnxruntime is not installed.
     """
     from attuner.models.classifier_tokens import ClassifierTokens
@@ -260,10 +277,11 @@ def load_labels(
     from attuner.models.exports import export_format
     from attuner.models.loading import resolve_model
 
+    if precision not in PRECISIONS:
+        raise UsageError(f'There is no precision "{precision}".', nearest(precision, PRECISIONS))
     folder = resolve_model(str(model), revision=revision)
+    labels, exported = labels_of(folder), export_format(folder)
     tokens = ClassifierTokens(folder)
-    labels = labels_of(folder)
-    exported = export_format(folder)
     if labels is not None and exported is not None:
         from attuner.inference.onnx_engine import OnnxLabels
 

@@ -152,6 +152,8 @@ class CTranslate2Engine:
         Returns:
             Of each source, ids without end token, and their scores as CTranslate2 has them.
         """
+        if max_new_tokens == 1:  # that is the end, which CTranslate2 does not count: it wants more
+            return [([[*start]] * num_hypotheses, [0.0] * num_hypotheses) for start in starts]
         if self._takes_start:
             first = decoder_start(self.codec, self.settings)
             starts = [[first, *start] for start in starts]
@@ -166,7 +168,7 @@ class CTranslate2Engine:
             max_batch_size=min(batch_tokens, _BATCH_TOKENS),
             batch_type="tokens",
             return_scores=True,
-            **self._options(),
+            **self._options(max_new_tokens),
         )
         return [
             (
@@ -176,10 +178,12 @@ class CTranslate2Engine:
             for result in results
         ]
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, max_new_tokens: int) -> dict[str, Any]:
         settings = self.settings
+        # CTranslate2 does not count the decoder's start, and refuses a least above the most.
+        least = min(settings.min_length, max_new_tokens) - 1
         return {
-            "min_decoding_length": 0,  # transformers allows an empty text, too
+            "min_decoding_length": max(least, 0),
             "max_input_length": 0,
             "patience": _PATIENCE,
             "length_penalty": settings.length_penalty,

@@ -21,6 +21,7 @@ class GenerationSettings:
     Attributes:
         num_beams: Width of the beam search; 1 is greedy.
         length_penalty: Exponent of the length that a hypothesis' score is divided by.
+        min_length: Shortest text in tokens, the decoder's start included, the end token not.
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 leaves them.
         repetition_penalty: Divides the score of tokens that occurred; 1 leaves it.
         forced_bos_token_id: Token that each target begins with, such as its language.
@@ -32,6 +33,7 @@ class GenerationSettings:
 
     num_beams: int = 4
     length_penalty: float = 1.0
+    min_length: int = 0
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     forced_bos_token_id: int | None = None
@@ -66,6 +68,7 @@ _POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"The width of the search is a whole number from 1 to {_MOST_BEAMS}",
     ),
     "length_penalty": (_is_number, "The penalty is a number"),
+    "min_length": (_is_count, "The length is a whole number from 0"),
     "no_repeat_ngram_size": (_is_count, "The size is a whole number from 0"),
     "repetition_penalty": (
         lambda value: _is_number(value) and value > 0,

@@ -153,6 +153,7 @@ class TransformersEngine:
         config.forced_bos_token_id = None  # part of the prompt
         config.decoder_start_token_id = decoder_start(self.codec, settings)
         config.length_penalty = settings.length_penalty
+        config.min_length = settings.min_length
         config.no_repeat_ngram_size = settings.no_repeat_ngram_size
         config.repetition_penalty = settings.repetition_penalty
         config.bad_words_ids = [list(word) for word in settings.bad_words_ids] or None

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 ENGINES = ("auto", "ctranslate2", "transformers")
 QUANTIZATIONS = ("float32", "int8")
 
+# What engines allow of a source where they are told nothing.
+_SOURCE_TOKENS = 512
 # Lines between two reports of progress: enough for full batches, as they are sorted by length.
 _LINES_AT_ONCE = 256
 
@@ -35,6 +37,7 @@ class Translator:
         whole_texts: Whether the model takes a text as a whole, line breaks included, and what it
             makes of it stands alone.
         max_source_tokens: Longer sources are cut; 0 leaves it to the engine, which allows 512.
+        says_limits: Whether it is logged how many texts met a limit; training says it by itself.
 
     Attributes:
         engine: Generates lines.
@@ -51,6 +54,7 @@ class Translator:
         target: str | None = None,
         whole_texts: bool = False,
         max_source_tokens: int = 0,
+        says_limits: bool = False,
     ) -> None:
         self.engine = engine
         self.settings = settings or GenerationSettings()
@@ -58,6 +62,7 @@ class Translator:
         self.target = target
         self.whole_texts = whole_texts
         self._max_source_tokens = max_source_tokens
+        self._says_limits = says_limits
 
     # A str is a sequence of str, too: mypy asks which overload is meant; the first one is.
     @overload
@@ -97,7 +102,7 @@ class Translator:
         """Translate a text or several; a text gives a text, a list a list.
 
         White space at the edges of lines and line breaks are kept; blank texts come back as they
-        are.
+        are. A warning is logged of lines that are cut, and of translations that end at their limit.
 
         Args:
             texts: What to translate.
@@ -109,7 +114,11 @@ class Translator:
 
         Raises:
             ModelError: The checkpoint knows no such language, or has to be told one.
+            UsageError: The width or the length is below 1.
         """
+        for name, number in (("num_beams", num_beams), ("max_new_tokens", max_new_tokens)):
+            if number is not None and number < 1:
+                raise UsageError(f"{name} is {number}.", "Expected a whole number from 1.")
         engine = self._engine_between(source, target)
         single = isinstance(texts, str)
         listed = [texts] if isinstance(texts, str) else texts
@@ -148,15 +157,39 @@ class Translator:
         distinct = {line for parts in segmented for line in parts.lines}
         lines = sorted(distinct, key=lambda line: (-len(line), line))
         translations: dict[str, str] = {}
+        most = self.settings.within_positions(options["max_new_tokens"])
+        num_broken_off = 0
         for start in range(0, len(lines), _LINES_AT_ONCE):
             chunk = lines[start : start + _LINES_AT_ONCE]
             results = engine.generate(chunk, **options)
             translations |= {
                 line: best.text for line, (best, *_) in zip(chunk, results, strict=True)
             }
+            num_broken_off += sum(len(best.token_ids) >= most - 1 for best, *_ in results)
             if progress is not None:
                 progress(len(translations), len(lines))
+        if self._says_limits and lines:
+            self._say_limits(engine, lines, num_broken_off, most)
         return translations
+
+    def _say_limits(
+        self, engine: Engine, lines: Sequence[str], num_broken_off: int, most: int
+    ) -> None:
+        """Say how many lines were cut, and how many translations may be: nothing is lost unseen."""
+        longest = self.settings.within_positions(self._max_source_tokens or _SOURCE_TOKENS)
+        num_cut = int((engine.codec.encode_source(lines).lengths > longest).sum())
+        unit = "texts" if self.whole_texts else "lines"
+        if num_cut:
+            logger.warning(
+                "%d of %d %s have more than %d tokens: what is beyond was left out",
+                num_cut, len(lines), unit, longest,
+            )  # fmt: skip
+        if num_broken_off:
+            logger.warning(
+                "what was made of %d of %d %s has %d tokens, the most that it may have: it may be "
+                "broken off (max_new_tokens)",
+                num_broken_off, len(lines), unit, most,
+            )  # fmt: skip
 
 
 def load(
@@ -214,6 +247,7 @@ def load(
         "target": target,
         "whole_texts": usage.whole_texts,
         "max_source_tokens": usage.max_source_tokens,
+        "says_limits": True,
     }
     if exported is not None:
         from attuner.inference.ctranslate2_engine import CTranslate2Engine

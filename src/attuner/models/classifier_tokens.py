@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from attuner.data.features import TokenColumn
-from attuner.errors import ModelError, first_line
+from attuner.errors import ModelError
 from attuner.models.codec import require_tokenizer
+from attuner.models.json_files import read_json_object
+from attuner.models.transformers_codec import load_tokenizer
+from attuner.models.trust import TOKENIZER_REMEDY, refuse_code
 
 # Texts tokenised at a time, so that their lists do not fill the memory.
 _CHUNK = 2_000
@@ -46,23 +49,15 @@ class ClassifierTokens:
         longest: The most tokens that the tokenizer's settings allow, or None.
 
     Raises:
-        ModelError: The folder holds no tokenizer, or one without a token to pad with.
+        ModelError: The folder holds no tokenizer, or one that cannot be loaded, has code of its
+            own or no token to pad with.
     """
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
+        settings = folder / "tokenizer_config.json"
+        refuse_code(settings, read_json_object(settings))
         require_tokenizer(folder)
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                str(folder), trust_remote_code=False, local_files_only=True
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{folder}: the tokenizer cannot be loaded: {first_line(error)}",
-                "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
-                "Copy the tokenizer's files from the checkpoint that the model was made from.",
-            ) from error
+        self.tokenizer: Any = load_tokenizer(folder)
         self.borrows_pad = self.tokenizer.pad_token_id is None
         if self.borrows_pad:  # decoders are often published without
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -74,7 +69,14 @@ class ClassifierTokens:
             )
         self.pad_token_id = int(self.tokenizer.pad_token_id)
         self.pads_left = self.tokenizer.padding_side == "left"
-        limit = int(min(self.tokenizer.model_max_length, _NO_LIMIT))
+        longest = self.tokenizer.model_max_length
+        if type(longest) not in (int, float) or longest < 1:
+            raise ModelError(
+                f"{settings}: model_max_length is {longest!r:.60}.",
+                "The longest text is a number of tokens, from 1.",
+                TOKENIZER_REMEDY,
+            )
+        limit = int(min(longest, _NO_LIMIT))
         self.longest = limit if limit < _NO_LIMIT else None
         self._has_types = "token_type_ids" in self.tokenizer.model_input_names
 

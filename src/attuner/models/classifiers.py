@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from attuner.data.labels import Kind, LabelSet
 from attuner.errors import ModelError, first_line
 from attuner.models.exports import refuse_export
-from attuner.models.json_files import read_json_object
-from attuner.models.loading import quiet_transformers, save_model
+from attuner.models.json_files import REMEDY, read_json_object
+from attuner.models.loading import is_for_labels, quiet_transformers, require_fitting, save_model
+from attuner.models.trust import refuse_absurd_sizes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,13 +83,13 @@ def load_classifier(
             of the encoder are missing, or (without `labels`) those of the head.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     refuse_export(folder)
     old = labels_of(folder)
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with _in_words(folder):
+        refuse_absurd_sizes(folder)
+        config = _config_of(folder)
         if labels is not None:
             _describe(config, labels)
         if dropout is not None:
@@ -101,15 +102,15 @@ def load_classifier(
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=False,
-                ignore_mismatched_sizes=labels is not None,
+                ignore_mismatched_sizes=True,  # refused below, in words
                 output_loading_info=True,
             )
-    except (ValueError, KeyError, OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder} cannot be loaded as a classifier: {first_line(error)}",
-            "Expected a model that transformers' AutoModelForSequenceClassification loads.",
-        ) from error
-    mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    mismatched = {key[0]: key for key in info["mismatched_keys"]}
+    is_to_learn = labels is not None
+    require_fitting(
+        folder,
+        [mismatched[n] for n in mismatched if not (is_to_learn and is_on_top(model, n))],
+    )
     new = sorted({*info["missing_keys"], *mismatched})
     _refuse_new(folder, model, new, labels)
     is_for_others = labels is not None and old is not None and old != labels
@@ -120,13 +121,36 @@ def load_classifier(
     return LoadedClassifier(model, tuple(new), old.names if is_for_others and old else ())
 
 
-def longest_text(model_folder: Path, tokens: ClassifierTokens, wanted: int) -> int:
-    """The longest text, or pair of texts, in tokens: as wanted, or what the model can take."""
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """Say of a folder what transformers trips over, whatever it raises: the folder is at fault."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{folder} cannot be loaded as a classifier: {first_line(error)}",
+            "Expected a model that transformers' AutoModelForSequenceClassification loads.",
+        ) from error
+
+
+def _config_of(folder: Path) -> Any:
     from transformers import AutoConfig
 
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def longest_text(model_folder: Path, tokens: ClassifierTokens, wanted: int) -> int:
+    """The longest text, or pair of texts, in tokens: as wanted, or what the model can take.
+
+    Raises:
+        ModelError: The model's configuration cannot be read.
+    """
     from attuner.models.encoder_packing import longest_input
 
-    config = AutoConfig.from_pretrained(model_folder, trust_remote_code=False)
+    with _in_words(model_folder):
+        config = _config_of(model_folder)
     return min(limit for limit in (wanted, tokens.longest, longest_input(config)) if limit)
 
 
@@ -134,22 +158,41 @@ def labels_of(folder: Path) -> LabelSet | None:
     """The labels that a folder's classifier has learned; None where it is none.
 
     A name such as `LABEL_0` is transformers' way to say that there is none.
+
+    Raises:
+        ModelError: They are not named by numbers.
     """
     config = read_json_object(folder / "config.json")
-    architectures = config.get("architectures") or [""]
-    if not str(architectures[0]).endswith("ForSequenceClassification"):
+    if not is_for_labels(config):
         return None
     problem = config.get("problem_type")
     kind: Kind = next((kind for kind, name in PROBLEM_TYPES.items() if name == problem), "single")
     # Configurations leave out what is transformers' default: two labels without names.
     by_id = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    if not isinstance(by_id, dict) or not all(key.isdecimal() for key in by_id):
+        raise ModelError(
+            f"{folder / 'config.json'}: id2label is {by_id!r:.60}.",
+            'It is an object with the name of each label by its number, {"0": "bad", "1": "good"}.',
+            REMEDY,
+        )
     names = tuple(str(by_id[key]) for key in sorted(by_id, key=int))
     return LabelSet("rating") if len(names) == 1 and kind != "multi" else LabelSet(kind, names)
 
 
 def threshold_of(folder: Path) -> float:
-    """The probability from which on a label of several is given."""
-    return float(read_json_object(folder / "config.json").get(_THRESHOLD, DEFAULT_THRESHOLD))
+    """The probability from which on a label of several is given.
+
+    Raises:
+        ModelError: The folder names one that is no probability.
+    """
+    found = read_json_object(folder / "config.json").get(_THRESHOLD, DEFAULT_THRESHOLD)
+    if type(found) not in (int, float) or not 0 <= found <= 1:
+        raise ModelError(
+            f"{folder / 'config.json'}: {_THRESHOLD} is {found!r:.60}.",
+            "It is a probability, from 0 to 1.",
+            REMEDY,
+        )
+    return float(found)
 
 
 def set_threshold(model: nn.Module, threshold: float) -> None:

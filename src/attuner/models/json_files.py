@@ -10,7 +10,7 @@ from attuner.errors import ModelError
 
 # The largest known files of a tokenizer have some 35 MB, for 260,000 pieces.
 LONGEST_FILE = 64 * 2**20
-_REMEDY = "Copy the file again from the checkpoint that the model was made from."
+REMEDY = "Copy the file again from the checkpoint that the model was made from."
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
@@ -25,12 +25,12 @@ def read_json_object(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError, OSError) as error:
-        raise ModelError(f"{file}: not readable as JSON: {error}.", remedy=_REMEDY) from error
+        raise ModelError(f"{file}: not readable as JSON: {error}.", remedy=REMEDY) from error
     if not isinstance(value, dict):
         raise ModelError(
             f"{file} holds a JSON value of type {type(value).__name__}.",
             "The files of a model folder hold JSON objects, {...}.",
-            _REMEDY,
+            REMEDY,
         )
     return value
 
@@ -47,7 +47,7 @@ def refuse_huge(file: Path) -> None:
         raise ModelError(
             f"{file} has {size} bytes.",
             f"The files beside the weights have up to {LONGEST_FILE // 2**20} MiB each.",
-            _REMEDY,
+            REMEDY,
         )
 
 

@@ -144,9 +144,15 @@ def _checked(folder: Path) -> Path:
 
 def _auto_class(folder: Path) -> str:
     """The class of transformers that reads such a model."""
-    architectures = read_json_object(folder / "config.json").get("architectures") or [""]
-    is_classifier = str(architectures[0]).endswith("ForSequenceClassification")
+    is_classifier = is_for_labels(read_json_object(folder / "config.json"))
     return "AutoModelForSequenceClassification" if is_classifier else "AutoModelForSeq2SeqLM"
+
+
+def is_for_labels(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration says that the model gives labels."""
+    architectures = config.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return str(first).endswith("ForSequenceClassification")
 
 
 def _is_described(folder: Path) -> bool:
@@ -196,7 +202,7 @@ def load_seq2seq(folder: Path, *, dropout: float | None = None) -> nn.Module:
             "Expected an encoder-decoder model that transformers' AutoModelForSeq2SeqLM loads.",
         ) from error
     stored = read_json_object(folder / "config.json")
-    _require_fitting(folder, info["mismatched_keys"])
+    require_fitting(folder, info["mismatched_keys"])
     _require_complete(folder, model, sorted(info["missing_keys"]), stored)
     if stored.get("tie_word_embeddings") is False:
         # transformers 5 says of every T5 that its output layer is tied; UMT5's output is then
@@ -228,7 +234,7 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
             if settings.model_type == "marian":
                 initialise_marian(model)
                 set_marian_generation(model)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+    except Exception as error:  # whatever transformers and torch trip over, the values are at fault
         raise ModelError(
             f"model.config does not describe an encoder-decoder model: {error}",
             "Expected model_type and the fields of that type's transformers configuration.",
@@ -237,7 +243,7 @@ def new_seq2seq(config: Mapping[str, Any], *, seed: int, dropout: float | None =
     return model  # type: ignore[no-any-return]
 
 
-def _require_fitting(folder: Path, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+def require_fitting(folder: Path, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
     """Refuse weights that have other shapes than the configuration gives them."""
     found = sorted((name, tuple(there), tuple(wanted)) for name, there, wanted in mismatched)
     if found:
@@ -294,7 +300,8 @@ def complete_folder(tokenizer_folder: Path, folder: Path) -> None:
     let_others_read(folder)
     for pattern in TOKENIZER_FILES:
         for path in sorted(tokenizer_folder.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+            if path.is_file():  # some keep another copy in a folder named tokenizer
+                shutil.copyfile(path, folder / path.name)
 
 
 def let_others_read(folder: Path) -> None:

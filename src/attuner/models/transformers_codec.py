@@ -48,7 +48,8 @@ class TransformersCodec:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer = _load(folder)
+        self.tokenizer = load_tokenizer(folder)
+        self.tokenizer.model_max_length = _NEVER_CUT  # the file's value may be anything
         eos, pad, unk = (
             self.tokenizer.eos_token_id,
             self.tokenizer.pad_token_id,
@@ -212,7 +213,12 @@ class TransformersCodec:
         return [[*before, *ids, *after] for ids in plain]
 
 
-def _load(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, as transformers has it.
+
+    Raises:
+        ModelError: It cannot be loaded, or has absurd files.
+    """
     from transformers import AutoTokenizer
 
     for name in TRANSFORMERS_FILES:
@@ -228,7 +234,6 @@ def _load(folder: Path) -> Any:
             "A tokenizer as tokenizer.save_pretrained(FOLDER) writes it, without own code.",
             TOKENIZER_REMEDY,
         ) from error
-    tokenizer.model_max_length = _NEVER_CUT  # the file's value may be anything
     added = tokenizer.added_tokens_decoder
     refuse_ids(folder, {str(added[number]): number for number in added}, len(tokenizer))
     return tokenizer
