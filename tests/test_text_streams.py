@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,9 @@ def test_line_ends_and_byte_order_mark() -> None:
 def test_output_takes_its_name_when_all_is_written(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("old")
-    with pytest.raises(ValueError, match="broken"), output_file(path) as file:
+    with suppress(ZeroDivisionError), output_file(path) as file:
         file.write("half")
-        raise ValueError("broken")
+        file.write(str(1 / 0))
     assert path.read_text() == "old"
     with output_file(path) as file:
         file.write("new é\n")
