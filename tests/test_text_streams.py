@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from attuner.errors import DataError
-from attuner.text_streams import batches_as_they_come, decode_lines
+from attuner.errors import DataError, UsageError
+from attuner.text_streams import batches_as_they_come, decode_lines, output_file
 
 
 def test_all_lines_in_order() -> None:
@@ -46,3 +48,45 @@ def test_a_fault_comes_after_the_lines_before_it() -> None:
 def test_line_ends_and_byte_order_mark() -> None:
     file = ["\ufeffa\r\n".encode(), b"\n", b" b \x0b\n", b"last"]
     assert list(decode_lines(file, "f")) == ["a", "", " b \x0b", "last"]
+
+
+def test_output_takes_its_name_when_all_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    with suppress(ZeroDivisionError), output_file(path) as file:
+        file.write("half")
+        file.write(str(1 / 0))
+    assert path.read_text() == "old"
+    with output_file(path) as file:
+        file.write("new é\n")
+    assert path.read_bytes() == "new é\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_output_through_a_link_goes_where_it_leads(tmp_path: Path) -> None:
+    link, path = tmp_path / "link.txt", tmp_path / "out.txt"
+    link.symlink_to(path)
+    for text in ("first\n", "second\n"):
+        with output_file(link) as file:
+            file.write(text)
+        assert link.is_symlink()
+        assert path.read_text() == text
+
+
+def test_output_into_a_pipe_does_not_replace_it(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with output_file(path) as file:
+        file.write("line\n")
+    assert os.read(reader, 100) == b"line\n"
+    os.close(reader)
+    assert path.is_fifo()
+
+
+def test_output_that_is_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught, output_file(tmp_path):
+        pytest.fail("the work has begun")
+    assert str(caught.value) == (
+        f"{tmp_path}: Is a directory.\n--output names a file that can be written."
+    )

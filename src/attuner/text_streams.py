@@ -185,16 +185,25 @@ def output_file(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    partial = path.with_name(f".{path.name}.partial")
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or device, not to be replaced
+        with _opened(path, path) as file:
+            yield file
+        return
+    place = Path(os.path.realpath(path))  # a link stays one
+    partial = place.with_name(f".{place.name}.partial")
+    file = _opened(partial, path)
     try:
-        file = partial.open("w", encoding="utf-8")
+        with file:
+            yield file
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _opened(place: Path, path: Path) -> TextIO:
+    try:
+        return place.open("w", encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}.", "--output names a file that can be written."
         ) from error
-    try:
-        with file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

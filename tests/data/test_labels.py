@@ -24,6 +24,9 @@ from attuner.errors import DataError
         (3, "single", "3"),
         (3.0, "single", "3"),
         (-0.5, "single", "-0.5"),
+        (1234567890123456789, "single", "1234567890123456789"),
+        (1234567890123457.0, "single", "1234567890123457"),
+        pytest.param(10**400, "single", str(10**400), id="no float"),
         (True, "single", "true"),
         (None, "single", None),
         (float("nan"), "single", None),
@@ -52,6 +55,7 @@ def test_values_of_tables(value: object, kind: str, label: object) -> None:
         ("good", "rating", "'good' where a number should be"),
         (float("inf"), "rating", "inf where a number should be"),
         (True, "rating", "True where a number should be"),
+        pytest.param(10**400, "rating", f"1{'0' * 39} where a number should be", id="no float"),
     ],
 )
 def test_values_that_are_no_label(value: object, kind: str, why: str) -> None:

@@ -144,6 +144,23 @@ def test_catalogs_of_a_package_by_either_name(
     )
 
 
+@pytest.mark.parametrize(
+    ("language", "found"),
+    [("pt", ["pt"]), ("pt-BR", ["pt_BR"]), ("pt_PT", ["pt"]), ("zh", ["zh_CN", "zh_TW"])],
+)
+def test_of_a_package_the_language_asked_for_and_not_its_variants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, found: list[str]
+) -> None:
+    for code in ("pt", "pt_BR", "zh_CN", "zh_TW"):
+        folder = tmp_path / "words_of_many" / code / "LC_MESSAGES"
+        folder.mkdir(parents=True)
+        (folder / "x.po").write_text(f'msgid "one"\nmsgstr "{code}"\n')
+    (tmp_path / "words_of_many" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    units = read("package:words_of_many", target_language=language)
+    assert [unit.targets[0] for unit in units] == found
+
+
 def test_package_that_is_not_installed() -> None:
     assert error_of("package:no-such-words") == (
         "package:no-such-words: no such package is installed.\n"

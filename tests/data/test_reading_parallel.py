@@ -80,6 +80,12 @@ def test_moses_zip(tmp_path: Path, pair: str) -> None:
     assert units[1].address.line == 2
 
 
+def test_zip_with_a_variant_of_the_source_language(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", **{"K.en": "color\n", "K.en_GB": "colour\n"})
+    (unit,) = read(path, target_language="en-GB")
+    assert (unit.source, unit.targets) == ("color", ("colour",))
+
+
 def test_zip_without_the_pair(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", **{"K.de-en.de": "", "K.de-en.en": "", "README.md": ""})
     assert error_of(path) == (

@@ -200,6 +200,20 @@ def test_csv_with_a_quote_that_never_ends(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", [["i,j", "k,l"], ["i,j", '"k, ""l""",m', "n,o"], ["i"] * 9])
+def test_csv_with_a_quote_that_never_ends_loses_its_line_alone(
+    tmp_path: Path, rows: list[str]
+) -> None:
+    whole = write(tmp_path / "a.csv", "\n".join(["en,fr", "a,b", "c,d", *rows]))
+    broken = write(tmp_path / "b.csv", "\n".join(["en,fr", "a,b", '"c,d', *rows]))
+    seen, skipped = {}, Counter[str]()
+    for path in (whole, broken):
+        units = read(path, bad_entries="skip", skipped=skipped)
+        seen[path] = [(u.source, u.targets, u.address.line, u.address.unit) for u in units]
+    assert seen[broken] == [entry for entry in seen[whole] if entry[0] != "c"]
+    assert skipped["invalid CSV"] == 1
+
+
 def test_csv_header_in_another_encoding(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "en,français\none,été\n".encode("cp1252"))
     assert error_of(path) == (

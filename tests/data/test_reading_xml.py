@@ -207,6 +207,27 @@ def test_tmx_has_references_context_and_tuids(tmp_path: Path) -> None:
     assert "the gzip file is damaged or cut short" in error_of(packed)
 
 
+def test_tmx_with_a_variant_of_the_source_language(tmp_path: Path) -> None:
+    path = tmx(
+        tmp_path / "a.tmx",
+        tu(en="color", en_GB="colour"),
+        tu(en_GB="grey", en="gray"),
+        tu(en_US="center", en_GB="centre"),
+    )
+    units = read(path, target_language="en-GB")
+    assert [(unit.source, unit.targets) for unit in units] == [
+        ("color", ("colour",)),
+        ("gray", ("grey",)),
+        ("center", ("centre",)),
+    ]
+    units = read(path, source_language="en-GB", target_language="en")
+    assert [(unit.source, unit.targets) for unit in units] == [
+        ("colour", ("color",)),
+        ("grey", ("gray",)),
+        ("centre", ("center",)),
+    ]
+
+
 def test_tmx_without_the_language(tmp_path: Path) -> None:
     path = tmx(tmp_path / "a.tmx", tu(en="one", de="eins"), tu(en="two", pt_BR="dois"))
     assert error_of(path) == (

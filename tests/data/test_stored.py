@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,20 @@ def test_any_order_and_any_choice(examples: Stored[Example]) -> None:
 def test_two_passes_at_a_time_do_not_mix_up(examples: Stored[Example]) -> None:
     pairs = list(zip(examples, examples[::-1], strict=True))
     assert pairs == list(zip(EVERYTHING, EVERYTHING[::-1], strict=True))
+
+
+def test_several_threads_do_not_mix_up(examples: Stored[Example]) -> None:
+    def read(step: int) -> bool:
+        places = [place * step % 2500 for place in range(5000)]
+        return [examples[place] for place in places] == [EVERYTHING[place] for place in places]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor() as pool:
+            assert all(pool.map(read, [3, 7, 1249, 2001]))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_weights_belong_to_places_not_to_records(examples: Stored[Example]) -> None:

@@ -65,6 +65,33 @@ def test_a_label_with_one_text_stays_in_training() -> None:
     assert 20 in rows.train
 
 
+def test_several_labels_whose_combinations_hardly_recur() -> None:
+    random = np.random.default_rng(0)
+    labels = [
+        tuple(str(one) for one in random.choice(12, random.integers(1, 5), replace=False))
+        for _ in range(300)
+    ]
+    labels[7] = ("only here", "3")
+    strata = strata_of(labels)
+    assert Counter(strata)["\0"] > 100  # combinations that occur once: one stratum
+    rows = split([str(row) for row in range(300)], strata, validation=0.1, test=0.1)
+    assert abs(len(rows.validation) - 30) <= 3
+    assert abs(len(rows.test) - 30) <= 3
+    learned = {name for row in rows.train for name in labels[row]}
+    assert learned == {name for label in labels for name in label}
+    shuffled = random.permutation(300)
+    again = strata_of([labels[row] for row in shuffled])
+    assert again == [strata[row] for row in shuffled]
+
+
+@given(st.lists(st.sets(st.sampled_from("abcdefgh"), max_size=4), min_size=30, max_size=60))
+def test_every_one_of_several_labels_stays_in_training(sets: list[set[str]]) -> None:
+    labels = [tuple(one) for one in sets]
+    rows = split([str(row) for row in range(len(labels))], strata_of(labels))
+    learned = {name for row in rows.train for name in labels[row]}
+    assert learned == set().union(*sets)
+
+
 def test_too_few_texts() -> None:
     with pytest.raises(DataError) as caught:
         split(["x"] * 20, ["a"] * 20)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,25 +33,46 @@ def open_tsv(path: Path, asked: Asked) -> AbstractContextManager[Table]:
     return _open_delimited(path, asked, "\t")
 
 
+class _Lines(Iterator[str]):
+    """Lines as the csv module wants them; a record that it cannot read gives them back.
+
+    Args:
+        lines: The decoded lines after the header.
+    """
+
+    def __init__(self, lines: Iterator[Line]) -> None:
+        self._lines = lines
+        self._again: deque[Line] = deque()
+        self.taken: list[Line] = []
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.taken.append(line)
+        return line.text + "\n"
+
+    def give_back(self) -> None:
+        """All but the first of the lines taken are to be read again."""
+        self._again.extendleft(reversed(self.taken[1:]))
+
+
 @contextmanager
 def _open_delimited(path: Path, asked: Asked, delimiter: str | None) -> Iterator[Table]:
     file = str(path)
-    broken: list[Line] = []
     with open_bytes(path) as stream:
-        lines = _csv_lines(decoded_lines(stream, file, asked.encoding), broken)
-        header = next(lines, "")
-        if broken:
+        lines = decoded_lines(stream, file, asked.encoding)
+        header = next(lines, Line(1, "", ""))
+        if header.fault:
             raise DataError(
-                f"{file}:1: {broken[0].fault}.",
+                f"{file}:1: {header.fault}.",
                 f"The file is read as {asked.encoding}.",
                 asked.set_encoding,
             )
         style: dict[str, Any] = {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
         if delimiter is None:
-            style = {"delimiter": max(",;\t", key=header.count), "quoting": csv.QUOTE_MINIMAL}
-        names = _header_names(file, header, style)
-        reader = csv.reader(lines, strict=True, **style)
-        yield Table(file, names, lambda _: _rows(reader, file, names, asked, broken))
+            separator = max(",;\t", key=header.text.count)
+            style = {"delimiter": separator, "quoting": csv.QUOTE_MINIMAL}
+        names = _header_names(file, header.text, style)
+        yield Table(file, names, lambda _: _rows(_Lines(lines), style, file, names, asked))
 
 
 def _header_names(file: str, header: str, style: dict[str, Any]) -> list[str]:
@@ -63,9 +85,9 @@ def _header_names(file: str, header: str, style: dict[str, Any]) -> list[str]:
 
 
 def _rows(
-    reader: Any, file: str, names: list[str], asked: Asked, broken: list[Line]
+    lines: _Lines, style: dict[str, Any], file: str, names: list[str], asked: Asked
 ) -> Iterator[Record]:
-    for number, line, values in _records(reader, file, asked, broken):
+    for number, line, values in _records(lines, style, file, asked):
         if len(values) > len(names):
             asked.faults.add(
                 "wrong number of columns",
@@ -77,39 +99,32 @@ def _rows(
         yield Record(dict(zip(names, values, strict=False)), number, line)
 
 
-def _csv_lines(lines: Iterable[Line], broken: list[Line]) -> Iterator[str]:
-    """Lines as the csv module wants them; those that cannot be decoded are noted."""
-    for line in lines:
-        if line.fault:
-            broken.append(line)
-        yield line.text + "\n"
-
-
 def _records(
-    reader: Any, file: str, asked: Asked, broken: list[Line]
+    lines: _Lines, style: dict[str, Any], file: str, asked: Asked
 ) -> Iterator[tuple[int, int, list[str]]]:
     """(number, first line, values) of each good record; a record can span several lines."""
+    reader = csv.reader(lines, strict=True, **style)
     number = 0
     while True:
-        line = reader.line_num + 2  # the header was line 1
+        lines.taken.clear()
         try:
             values = next(reader, None)
         except csv.Error as error:
             number += 1
-            broken.clear()
             asked.faults.add(
                 "invalid CSV",
-                f"{file}:{line}: {error}.",
+                f"{file}:{lines.taken[0].number}: {error}.",
                 "A value with quotes, separators or line breaks is quoted, its quotes doubled.",
                 "Mend it",
             )
+            # A quote that is not closed takes all that comes after it: only its line is lost.
+            lines.give_back()
             continue
         if values is None:
             return
         if values:
             number += 1
-        if broken:
-            asked.note_bad_encoding(f"{file}:{broken[0].number}", broken[0].fault)
-            broken.clear()
+        if broken := next((line for line in lines.taken if line.fault), None):
+            asked.note_bad_encoding(f"{file}:{broken.number}", broken.fault)
         elif values:
-            yield number, line, values
+            yield number, lines.taken[0].number, values

@@ -110,10 +110,13 @@ def _name(value: object, classes: Sequence[str]) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, int | float) and math.isfinite(value):
-        if not classes or value != int(value):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        number = int(value)
+        if number != value:
             return f"{value:.15g}"
-        return classes[int(value)] if 0 <= value < len(classes) else ""  # the Hub's -1: none
+        if not classes:
+            return str(number)  # whole: ids have more digits than fit into a float
+        return classes[number] if 0 <= number < len(classes) else ""  # the Hub's -1: none
     raise BadLabelError(f"{value!r:.40} where a label should be")
 
 
@@ -122,7 +125,7 @@ def _rating(value: object) -> float | None:
         return None
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.inf
     if math.isnan(number):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from attuner.data.asked import Asked
@@ -29,6 +29,19 @@ def same_language(one: str, other: str) -> bool:
     return ours[:shorter] == theirs[:shorter]
 
 
+def matching(codes: Iterable[str], language: str) -> list[str]:
+    """Those of `codes` that are `language`; where none is, all that can mean it.
+
+    >>> matching(["en", "en_GB"], "en-GB"), matching(["pt_BR", "de", "pt_PT"], "pt")
+    (['en_GB'], ['pt_BR', 'pt_PT'])
+    """
+    candidates = list(codes)
+    for same in (str.__eq__, lambda one, other: _parts(one) == _parts(other)):
+        if exact := [code for code in candidates if same(code, language)]:
+            return exact
+    return [code for code in candidates if is_code(code) and same_language(code, language)]
+
+
 def find_language(names: Iterable[str], language: str) -> str | None:
     """The one of `names` that is `language`: the same code, else the only one of the same kind.
 
@@ -37,13 +50,27 @@ def find_language(names: Iterable[str], language: str) -> str | None:
     >>> find_language(["pt_BR", "pt_PT"], "pt") is None
     True
     """
-    candidates = list(names)
-    for same in (str.__eq__, lambda one, other: _parts(one) == _parts(other)):
-        exact = [name for name in candidates if same(name, language)]
-        if exact:
-            return exact[0]
-    alike = [name for name in candidates if is_code(name) and same_language(name, language)]
-    return alike[0] if len(alike) == 1 else None
+    found = matching(names, language)
+    is_exact = bool(found) and _parts(found[0]) == _parts(language)
+    return found[0] if is_exact or len(found) == 1 else None
+
+
+def of_sides(codes: Collection[str], source: str, target: str) -> tuple[list[str], list[str]]:
+    """Those of `codes` that can mean the source language, and those that can mean the target one.
+
+    Where the two are variants of one language, no code means both.
+
+    >>> of_sides(["en", "en-GB", "fr", "fr-FR"], "en", "fr")
+    (['en', 'en-GB'], ['fr', 'fr-FR'])
+    >>> of_sides(["en", "en-GB"], "en", "en-GB"), of_sides(["en", "en-GB"], "en-US", "en-GB")
+    ((['en'], ['en-GB']), (['en'], ['en-GB']))
+    """
+    ours, theirs = (
+        [code for code in codes if same_language(code, one) and _parts(code) != _parts(other)]
+        for one, other in ((source, target), (target, source))
+    )
+    ours = [code for code in ours if code not in theirs] or ours
+    return ours, [code for code in theirs if code not in ours]
 
 
 def is_code(text: str) -> bool:

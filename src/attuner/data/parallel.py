@@ -9,12 +9,12 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from attuner.data.asked import Asked
-from attuner.data.languages import is_code, same_language
+from attuner.data.languages import is_code, of_sides
 from attuner.data.textfiles import decoded_lines, open_bytes, refuse_bomb
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
@@ -103,14 +103,10 @@ def _pair_members(path: Path, archive: zipfile.ZipFile, asked: Asked) -> tuple[s
         base, dot, language = name.rpartition(".")
         if dot and is_code(language) and language not in _NOT_LANGUAGES:
             by_base.setdefault(base, {})[language] = name
-    pairs = [
-        (ours, theirs)
-        for languages in by_base.values()
-        for one, ours in languages.items()
-        if same_language(one, asked.source_language)
-        for other, theirs in languages.items()
-        if one != other and same_language(other, asked.target_language)
-    ]
+    pairs = []
+    for languages in by_base.values():
+        sides = of_sides(languages, asked.source_language, asked.target_language)
+        pairs += [(languages[one], languages[other]) for one, other in product(*sides)]
     if len(pairs) == 1:
         return pairs[0]
     wanted = f"{asked.source_language} and {asked.target_language}"

@@ -16,7 +16,7 @@ from attuner.data.asked import Asked, Faults, recipe_options
 from attuner.data.columns import units_reader
 from attuner.data.delimited import open_csv, open_tsv
 from attuner.data.hub import read_hub
-from attuner.data.languages import find_language, is_code, same_language
+from attuner.data.languages import find_language, is_code, matching
 from attuner.data.mo_catalogs import read_mo
 from attuner.data.packages import package_catalogs
 from attuner.data.parallel import read_moses_zip, read_parallel
@@ -287,13 +287,10 @@ def _of_split(path: str, files: list[Path], split: str, asked: Asked) -> list[Pa
 
 def _of_language(path: str, files: list[Path], asked: Asked) -> list[Path]:
     """Of a package with catalogs in many languages (`de/LC_MESSAGES/x.mo`), those of one."""
-
-    def fits(file: Path) -> bool:
-        code = file.parent.parent.name if file.parent.name == "LC_MESSAGES" else ""
-        wanted = asked.target_language
-        return not wanted or not is_code(code) or same_language(code, wanted)
-
-    chosen = [file for file in files if fits(file)]
+    wanted = asked.target_language
+    code_of = {file: _code_of(file) for file in files}
+    fits = {"", *matching(code_of.values(), wanted)}
+    chosen = [file for file in files if not wanted or code_of[file] in fits]
     if not chosen:
         codes = sorted({file.parent.parent.name for file in files})
         raise DataError(
@@ -302,3 +299,9 @@ def _of_language(path: str, files: list[Path], asked: Asked) -> list[Path]:
             f"Choose one of them, as {asked.typed('target', 'CODE')}.",
         )
     return chosen
+
+
+def _code_of(file: Path) -> str:
+    """The language code that a folder gives its catalogs; "" where there is none."""
+    code = file.parent.parent.name if file.parent.name == "LC_MESSAGES" else ""
+    return code if is_code(code) else ""

@@ -28,6 +28,7 @@ Weights = npt.NDArray[np.float64]
 # Records fetched at a time; in one read where at most so many times their bytes lie around them.
 _BLOCK = 1_000
 _MOST_SPREAD = 4
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Stored(Sequence[T]):
         for example in examples:
             file.append(packing.pack(example))
             weights.append(packing.weight(example))
+        file.flush()
         return cls(file, np.arange(first, len(file)), np.array(weights, np.float64), packing)
 
     def select(self, places: Ints | Flags) -> Stored[T]:
@@ -165,14 +167,21 @@ class _File:
         starts, stops = ends[rows], ends[rows + 1]
         with no_room():
             first, last = int(starts.min()), int(stops.max())
-            if last - first <= _MOST_SPREAD * int((stops - starts).sum()):
+            if last - first <= min(_MOST_BYTES, _MOST_SPREAD * int((stops - starts).sum())):
                 content = memoryview(self._fetch(first, last))
                 pairs = zip((starts - first).tolist(), (stops - first).tolist(), strict=True)
                 return [marshal.loads(content[start:stop]) for start, stop in pairs]
             pairs = zip(starts.tolist(), stops.tolist(), strict=True)
             return [marshal.loads(self._fetch(start, stop)) for start, stop in pairs]
 
+    def flush(self) -> None:
+        """Let what was appended be read."""
+        with no_room():
+            self._file.flush()
+
     def _fetch(self, start: int, stop: int) -> bytes:
+        if hasattr(os, "pread"):  # threads and forked processes share one place in the file
+            return os.pread(self._file.fileno(), stop - start, start)
         self._is_at_end = False
         self._file.seek(start)
         return self._file.read(stop - start)

@@ -8,31 +8,46 @@ rows added later.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from attuner.data.features import Ints
-from attuner.data.labels import Label
+from attuner.data.labels import Label, names_in
 from attuner.data.splitting import Rows, rank, ranks_of, too_few_groups, wanted_sizes
 
 # Ratings are divided into so many ranges with equally many examples.
 _NUM_RANGES = 10
+# Combinations of labels that occur once; no combination is called so.
+_SINGLE = "\0"
 
 
 def strata_of(labels: Sequence[Label]) -> list[str]:
     r"""For each label, what every part is to have its share of.
 
     That is the label itself, the very combination of several labels, or a range of ratings.
+    Combinations that occur once count as one, but for some that training needs to know all labels.
 
-    >>> strata_of(["a", "b"]), strata_of([("x", "y"), ()])
-    (['a', 'b'], ['x\x00y', ''])
+    >>> strata_of(["a", "b"]), strata_of([("y", "x"), ("x", "y"), (), (), ("x",), ("z",)])
+    (['a', 'b'], ['x\x00y', 'x\x00y', '', '', '\x00', 'z'])
     """
     if labels and isinstance(labels[0], float):
         ratings = np.array(labels, np.float64)
         edges = np.quantile(ratings, np.linspace(0, 1, _NUM_RANGES + 1)[1:-1])
         return [str(place) for place in np.searchsorted(edges, ratings).tolist()]
-    return [label if isinstance(label, str) else "\0".join(sorted(label)) for label in labels]  # type: ignore[arg-type]
+    if labels and isinstance(labels[0], str):
+        return [str(label) for label in labels]
+    names = ["\0".join(sorted(names_in(label))) for label in labels]
+    counts = Counter(names)
+    recurring = [name for name, n in counts.items() if n > 1]
+    learned = {label for name in recurring for label in name.split("\0")}
+    kept = set(recurring)
+    for name in sorted(counts.keys() - kept):
+        if not learned.issuperset(name.split("\0")):
+            kept.add(name)
+            learned.update(name.split("\0"))
+    return [name if name in kept else _SINGLE for name in names]
 
 
 def split_stratified(

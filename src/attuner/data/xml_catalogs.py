@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attuner.data.asked import Asked
-from attuner.data.languages import check_language, same_language
+from attuner.data.languages import check_language, of_sides
 from attuner.data.units import Address, State, Unit
 from attuner.data.xml_files import named, parse_xml, require_root, stream_xml
 from attuner.errors import DataError, MissingExtraError
@@ -94,9 +94,11 @@ def read_tmx(path: Path, asked: Asked) -> Iterator[Unit]:
         namespace = element.nsmap.get(element.prefix)
         tuvs = element.iterchildren(named(namespace, "tuv"))
         variants = [(_language_of(tuv), tuv) for tuv in tuvs]
-        languages.update(dict.fromkeys(code for code, _ in variants if code))
-        sources = [tuv for code, tuv in variants if same_language(code, asked.source_language)]
-        targets = [tuv for code, tuv in variants if same_language(code, asked.target_language)]
+        codes = dict.fromkeys(code for code, _ in variants if code)
+        languages.update(codes)
+        ours, theirs = of_sides(codes, asked.source_language, asked.target_language)
+        sources = [tuv for code, tuv in variants if code in ours]
+        targets = [tuv for code, tuv in variants if code in theirs]
         num_source += bool(sources)
         num_target += bool(targets)
         if not sources:
