@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attuner.compat.reasons import kind_of_model
+from attuner.compat.reasons import kind_of_model, method_of_its_own
 from attuner.data.features import TokenColumn
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.languages import Pair
@@ -95,6 +95,9 @@ def build_generator(model: Any, asked: Mapping[str, Any]) -> Generator | str:
         return search
     try:
         return Generator(model, search)
+    own = method_of_its_own(model)
+    if own:
+        return own
     except ConversionError as error:
         return error.happened.rstrip(".")
 
