@@ -102,7 +102,7 @@ def pairs_from(
     """
     for number, (text, targets) in enumerate(rows, start=1):
         is_one = isinstance(targets, str) or not isinstance(targets, Iterable)
-        references = (targets,) if is_one else tuple(targets)
+        references: tuple[Any, ...] = (targets,) if is_one else tuple(targets)
         for given in (text, *references):
             if not isinstance(given, str):
                 raise _bad_row(
