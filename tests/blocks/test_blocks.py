@@ -198,6 +198,43 @@ def test_rows_in_memory_need_a_label() -> None:
     assert (rated[0].text_pair, rated[0].label) == ("too", 4.0)
 
 
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        (("Open", None), "None is no text"),
+        ((float("nan"), "Ouvrir"), "nan is no text"),
+        (("Open", ["Ouvrir", 3]), "3 is no text"),
+    ],
+)
+def test_rows_in_memory_need_texts(row: Any, fault: str) -> None:
+    with pytest.raises(DataError) as caught:
+        list(blocks.pairs_from([("Save", "Enregistrer"), row]))
+    assert str(caught.value) == (
+        f"rows in memory: row 2: {fault}.\n"
+        "Each row is a source text and its target text, or several references.\n"
+        "Leave out the rows that have none."
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ((None, "a"), "None is no text"),
+        (("good", float("nan"), "a"), "nan is no text"),
+        (("good", "very", "bad", "a"), "there are 3 texts"),
+        (("a",), "there are 0 texts"),
+    ],
+)
+def test_labelled_rows_in_memory_need_one_text_or_two(row: Any, fault: str) -> None:
+    with pytest.raises(DataError) as caught:
+        list(blocks.labelled_from([("fine", "b"), row]))
+    assert str(caught.value) == (
+        f"rows in memory: row 2: {fault}.\n"
+        'Each row is a text, or two, and its label (kind="single").\n'
+        "Leave out the rows that have none."
+    )
+
+
 def test_messages_name_the_arguments() -> None:
     rows = [("a", "b"), ("c", "d")]
     with pytest.raises(DataError) as caught:

@@ -69,10 +69,56 @@ def test_no_prediction_holds_what_a_tokenizer_cannot_decode(tmp_path: Path) -> N
     assert (found.predictions >= 0).all()
 
 
+@pytest.mark.parametrize("ends", [50, [50]])
+def test_what_a_text_ends_with_is_as_asked(ends: Any, tmp_path: Path) -> None:
+    asked = {"max_length": 12, "eos_token_id": ends}
+    _, _, wanted = predictions(STOCK, tiny_model(), tmp_path, asked)
+    _, _, found = predictions(OURS, tiny_model(), tmp_path, asked)
+    assert texts(found.predictions) == texts(wanted.predictions)
+    assert any(50 in row for row in texts(wanted.predictions))
+
+
+def test_lengths_that_a_step_of_ones_own_asks_for_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Short(Seq2SeqTrainer):
+        def prediction_step(self, *args: Any, **options: Any) -> Any:
+            return super().prediction_step(*args, **options, max_new_tokens=3)
+
+    trainer = build_text((Short, OURS[1]), tiny_model(), tmp_path, predict_with_generate=True)
+    with caplog.at_level(logging.WARNING, "attuner.compat"):
+        found = trainer.predict(pairs(5, seed=3), max_length=12)
+    assert max(map(len, texts(found.predictions))) <= 3
+    assert caplog.messages == ["transformers generates: prediction_step is given max_new_tokens."]
+
+
+def test_loss_beside_generated_texts_is_the_models_as_with_transformers(tmp_path: Path) -> None:
+    def own(trainer: Any) -> Any:
+        class OwnLoss(trainer):  # type: ignore[misc]
+            def compute_loss(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+                return 7 * model(**inputs).loss
+
+        return OwnLoss
+
+    def loss(arm: Any, **given: Any) -> float:
+        options = {"predict_with_generate": True, "label_smoothing_factor": 0.1}
+        trainer = build_text(arm, tiny_model(), tmp_path, given=given, **options)
+        metrics = trainer.predict(pairs(5, seed=3), max_length=6).metrics
+        return float(metrics["test_loss"])
+
+    theirs = {"compute_loss_func": lambda outputs, *_, **__: outputs.logits.sum()}
+    for given in ({}, theirs):
+        wanted = loss((own(STOCK[0]), STOCK[1]), **given)
+        assert loss((own(OURS[0]), OURS[1]), **given) == pytest.approx(wanted, rel=1e-5)
+        assert loss(OURS, **given) == pytest.approx(wanted, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("asked", "options", "reason"),
     [
         ({"do_sample": True}, {}, "generation's do_sample is True"),
+        ({"eos_token_id": [0, 50]}, {}, "generation's eos_token_id is [0, 50]"),
+        ({"max_length": 2}, {}, "max_new_tokens is 1"),
         ({"min_length": 3}, {}, "generation's min_length is 3"),
         ({"max_length": 6}, {"batch_eval_metrics": True}, "batch_eval_metrics is set"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from checkpoints import write_checkpoint
+from tiny import tiny_model
 from tiny_classifiers import reviews, write_encoder
 from transformers import pipeline as transformers_pipeline
 
@@ -193,6 +194,17 @@ def moods(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "data.max_source_tokens=32",
     ]  # fmt: skip
     return train(load_recipe(None, overrides))
+
+
+def test_a_model_in_memory_is_refused_by_its_type() -> None:
+    with pytest.raises(UsageError) as caught:
+        attuner.pipeline("translation", model=tiny_model())
+    assert str(caught.value) == (
+        "The pipeline was given a MarianMTModel.\n"
+        "Expected the name of a model: a folder, or a Hub id.\n"
+        "Save it together with its tokenizer: model.save_pretrained(FOLDER), "
+        "tokenizer.save_pretrained(FOLDER)"
+    )
 
 
 def test_a_delivered_classifier_is_a_pipeline_of_transformers(moods: Run) -> None:

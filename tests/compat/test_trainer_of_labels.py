@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from tiny_classifiers import HAVE_TYPES, PAD, tiny_classifier, tiny_texts
 from trainers import (
@@ -87,3 +88,28 @@ def test_predictions_keep_their_order(tmp_path: Path) -> None:
     assert ours.predictions == pytest.approx(theirs.predictions, abs=1e-4)
     assert (ours.label_ids == theirs.label_ids).all()
     assert ours.metrics.keys() == theirs.metrics.keys()
+
+
+def test_a_loss_function_that_a_model_was_given_is_learned(tmp_path: Path) -> None:
+    def thrice(pooled_logits: torch.Tensor, labels: torch.Tensor, **_: Any) -> torch.Tensor:
+        return 3 * torch.nn.functional.cross_entropy(pooled_logits, labels)
+
+    def train(arm: Any) -> Any:
+        model = tiny_classifier("llama")
+        model.loss_function = thrice
+        return train_labels(arm, model, data_of("llama"), tmp_path, pad=PAD)
+
+    assert_same_history(train(OUR_LABELS), train(STOCK_LABELS))
+
+
+def test_hidden_states_that_a_model_gives_are_among_the_predictions(tmp_path: Path) -> None:
+    data = data_of("bert")
+    wanted, found = (
+        train_labels(
+            arm, tiny_classifier("bert", num_labels=3, output_hidden_states=True), data, tmp_path,
+            pad=PAD,
+        ).predict(data.select(range(5))).predictions
+        for arm in (STOCK_LABELS, OUR_LABELS)
+    )  # fmt: skip
+    assert [len(part) for part in found] == [len(part) for part in wanted] == [5, 3]
+    assert found[0] == pytest.approx(wanted[0], abs=1e-4)

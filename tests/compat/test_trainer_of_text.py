@@ -182,6 +182,66 @@ def test_what_attuner_does_not_know_is_left_to_transformers(
     assert_same_history(found, wanted)
 
 
+class OwnForward(transformers.MarianMTModel):
+    """Its loss and what it says are others than those of its weights."""
+
+    def forward(
+        self, input_ids: Any = None, attention_mask: Any = None, labels: Any = None, **more: Any
+    ) -> Any:
+        found = super().forward(
+            input_ids=input_ids, attention_mask=attention_mask, labels=labels, **more
+        )
+        if labels is not None:
+            found.loss = 3 * found.loss
+        found.logits = -found.logits
+        return found
+
+
+def test_a_model_with_a_forward_of_its_own_is_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(arm: Any, **options: Any) -> Any:
+        model = tiny_model()
+        model.__class__ = OwnForward
+        return train_text(arm, model, tmp_path, predict_with_generate=True, **options)
+
+    wanted, found = train(STOCK), train(OURS)
+    assert_same_history(found, wanted)
+    theirs, ours = (arm.predict(pairs(5, seed=3), max_length=9) for arm in (wanted, found))
+    assert ours.predictions.tolist() == theirs.predictions.tolist()
+    assert ours.metrics["test_loss"] == pytest.approx(theirs.metrics["test_loss"], rel=1e-5)
+    assert caplog.messages == [
+        "transformers computes the loss: OwnForward has a forward of its own.",
+        "transformers generates: OwnForward has a forward of its own.",
+    ]
+
+
+def test_inputs_that_a_trainer_prepares_itself_are_learned(tmp_path: Path) -> None:
+    def own(trainer: Any) -> Any:
+        class OwnInputs(trainer):  # type: ignore[misc]
+            def _prepare_inputs(self, inputs: Any) -> Any:
+                made = super()._prepare_inputs(inputs)
+                return {**made, "labels": made["labels"].clamp_max(9)}
+
+        return OwnInputs
+
+    wanted = train_text((own(STOCK[0]), STOCK[1]), tiny_model(), tmp_path)
+    found = train_text((own(OURS[0]), OURS[1]), tiny_model(), tmp_path, precision="fp32")
+    assert_same_history(found, wanted)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_number_format_that_is_asked_for_is_taken_with_a_loss_of_ones_own(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attuner.models.precision.has_fast_bf16", lambda: True)
+    arm = (OwnLoss, OURS[1])
+    trainer = build_text(arm, tiny_model(), tmp_path, precision=precision)
+    assert trainer.accelerator.mixed_precision == {"fp32": "no", "bf16": "bf16"}[precision]
+    trainer = build_text(arm, tiny_model(), tmp_path, precision="auto")
+    assert trainer.accelerator.mixed_precision == "no"
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [({"optim": "sgd"}, "optim is sgd"), ({"optim": "adafactor"}, "optim is adafactor")],

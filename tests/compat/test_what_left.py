@@ -73,6 +73,17 @@ def test_translations_of_a_folder(write: Any, tmp_path: Path) -> None:
     assert len(swapped) == 3
 
 
+def test_entries_without_a_translation_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "menu.csv").write_text("en,fr\nOpen,Ouvrir\nClose,\nSave,\n")
+    found = load_dataset(str(tmp_path / "menu.csv"), lang1="en", lang2="fr")
+    assert found["train"]["translation"][:] == [{"en": "Open", "fr": "Ouvrir"}]
+    assert caplog.messages == [
+        f"{tmp_path / 'menu.csv'}: 2 of 3 entries are left out: not translated, or to be reviewed."
+    ]
+
+
 def test_kde4_of_a_folder_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -85,6 +85,14 @@ def test_data_can_be_named(marian: Path, held_out: Path, tmp_path: Path) -> None
     assert list(made.original.scores) == ["chrf", "bleu"]
 
 
+def test_none_to_compare_on(marian: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        export(marian, to="ctranslate2", output=tmp_path / "made", data="held-out.po", limit=0)
+    assert str(caught.value) == (
+        "limit is 0.\nExpected a whole number from 1: the most examples to compare on."
+    )
+
+
 def test_without_anything_to_compare_on(
     marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

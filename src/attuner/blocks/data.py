@@ -13,7 +13,7 @@ from attuner.data import labelled, labelled_preparation, preparation, reading
 from attuner.data.label_choice import with_labels
 from attuner.data.labelled import LabelColumns, LabelledExample
 from attuner.data.labelled_preparation import PreparedLabels
-from attuner.data.labels import BadLabelError, Kind, LabelSet, parse_label
+from attuner.data.labels import BadLabelError, Kind, Label, LabelSet, parse_label
 from attuner.data.preparation import Prepared
 from attuner.data.units import Address, Unit
 from attuner.errors import DataError
@@ -94,11 +94,22 @@ def pairs_from(
         source: Language code of the source side; "" where nothing is translated.
         target: Language code of the target side.
 
+    Raises:
+        DataError: A row holds something else than texts.
+
     >>> [unit.targets for unit in pairs_from([("Open", "Ouvrir"), ("Cut", ["Couper", "Tronquer"])])]
     [('Ouvrir',), ('Couper', 'Tronquer')]
     """
     for number, (text, targets) in enumerate(rows, start=1):
-        references = (targets,) if isinstance(targets, str) else tuple(targets)
+        is_one = isinstance(targets, str) or not isinstance(targets, Iterable)
+        references: tuple[Any, ...] = (targets,) if is_one else tuple(targets)
+        for given in (text, *references):
+            if not isinstance(given, str):
+                raise _bad_row(
+                    number,
+                    f"{given!r:.60} is no text",
+                    "Each row is a source text and its target text, or several references.",
+                )
         yield Unit(_address(number), text, references, "translated", source, target)
 
 
@@ -178,26 +189,20 @@ def labelled_from(
             number.
 
     Raises:
-        DataError: A row has no label, or nothing that can be one.
+        DataError: A row has no label, nothing that can be one, or not one text or two.
 
     >>> rows = [("a good book", 1), ("a bad film", 0)]
     >>> [example.label for example in labelled_from(rows)]
     ['1', '0']
     """
-    for number, (text, *second, value) in enumerate(rows, start=1):
+    for number, (*texts, value) in enumerate(rows, start=1):
         try:
-            label = parse_label(value, kind)
+            label = _label_of(texts, value, kind)
         except BadLabelError as error:
-            label, fault = None, str(error)
-        else:
-            fault = "no label"
-        if label is None:
-            raise DataError(
-                f"{_MEMORY}: row {number}: {fault}.",
-                f'Each row is a text, or two, and its label (kind="{kind}").',
-                "Leave out the rows that have none.",
-            )
-        yield LabelledExample(text, second[0] if second else None, label, _address(number))
+            expected = f'Each row is a text, or two, and its label (kind="{kind}").'
+            raise _bad_row(number, str(error), expected) from error
+        second = texts[1] if len(texts) == 2 else None
+        yield LabelledExample(texts[0], second, label, _address(number))
 
 
 def split_labelled(
@@ -269,6 +274,29 @@ def _respelt(text: str) -> str:
     """
     return _OPTION.sub(
         lambda found: _ARGUMENTS[found[1]] + (f'="{found[2][1:]}"' if found[2] else ""), text
+    )
+
+
+def _label_of(texts: Sequence[object], value: object, kind: Kind) -> Label:
+    """The label of a row in memory.
+
+    Raises:
+        BadLabelError: There is none, or the row has not one text or two.
+    """
+    for text in texts:
+        if not isinstance(text, str):
+            raise BadLabelError(f"{text!r:.60} is no text")
+    if len(texts) not in (1, 2):
+        raise BadLabelError(f"there are {len(texts)} texts")
+    label = parse_label(value, kind)
+    if label is None:
+        raise BadLabelError("no label")
+    return label
+
+
+def _bad_row(number: int, fault: str, expected: str) -> DataError:
+    return DataError(
+        f"{_MEMORY}: row {number}: {fault}.", expected, "Leave out the rows that have none."
     )
 
 

@@ -60,10 +60,14 @@ def _translations(
     if options:
         logger.warning("%s: no effect on translations that are read so.", ", ".join(options))
     units = read_units(where, source_language=source, target_language=target, config=name)
-    rows = [
-        {"id": str(number), "translation": {source: unit.source, target: unit.targets[0]}}
-        for number, unit in enumerate(unit for unit in units if unit.state == "translated")
-    ]
+    rows: list[dict[str, Any]] = []
+    num_left_out = 0
+    for unit in units:
+        if unit.state != "translated":
+            num_left_out += 1
+            continue
+        pair = {source: unit.source, target: unit.targets[0]}
+        rows.append({"id": str(len(rows)), "translation": pair})
     if not rows:
         raise DataError(
             f"{where} holds no translated text from {source} to {target}.",
@@ -71,6 +75,11 @@ def _translations(
             f'Try: attuner check --task translation --data "{where}" '
             f"--source {source} --target {target}",
         )
+    if num_left_out:
+        logger.warning(
+            "%s: %s of %s entries are left out: not translated, or to be reviewed.",
+            where, f"{num_left_out:,}", f"{num_left_out + len(rows):,}",
+        )  # fmt: skip
     features = datasets.Features(
         {"id": datasets.Value("string"), "translation": datasets.Translation([source, target])}
     )

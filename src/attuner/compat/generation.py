@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attuner.compat.reasons import kind_of_model
+from attuner.compat.reasons import kind_of_model, method_of_its_own
 from attuner.data.features import TokenColumn
 from attuner.inference.settings import GenerationSettings, settings_of_model
 from attuner.models.languages import Pair
@@ -49,12 +49,14 @@ class Search:
         settings: What the model says of it.
         num_beams: Width of the beam; 1 is greedy.
         max_new_tokens: Longest result in tokens, end token included.
+        end: The token that a result ends with.
         forced_end: The token that a result that is as long ends with all the same, if any.
     """
 
     settings: GenerationSettings
     num_beams: int
     max_new_tokens: int
+    end: int
     forced_end: int | None
 
 
@@ -74,11 +76,17 @@ def search_of(model: Any, asked: Mapping[str, Any]) -> Search | str:
     settings = settings_of_model(SimpleNamespace(config=model.config, generation_config=config))
     if settings.decoder_start_token_id is None:
         return "the model does not say what its decoder starts with"
+    ends = config.eos_token_id if config.eos_token_id is not None else model.config.eos_token_id
+    if ends is None or (isinstance(ends, list) and len(ends) != 1):
+        return f"generation's eos_token_id is {ends}"
     max_new_tokens = config.max_new_tokens or (config.max_length or _DEFAULT_LENGTH) - 1
+    if max_new_tokens < 2:
+        return f"max_new_tokens is {max_new_tokens}"
     return Search(
         settings,
         config.num_beams or 1,
         settings.within_positions(max_new_tokens),
+        _one(ends),
         _one(config.forced_eos_token_id) if config.forced_eos_token_id is not None else None,
     )
 
@@ -87,6 +95,9 @@ def build_generator(model: Any, asked: Mapping[str, Any]) -> Generator | str:
     """What generates as `model.generate(**asked)`, or why CTranslate2 cannot."""
     from attuner.inference.conversion import CONVERTIBLE, ConversionError
 
+    own = method_of_its_own(model)
+    if own:
+        return own
     family = str(getattr(model.config, "model_type", ""))
     if kind_of_model(model) != "text" or family not in CONVERTIBLE:
         return f"CTranslate2 does not know {family} models"
@@ -116,7 +127,7 @@ class Generator:
     def __init__(self, model: Any, search: Search) -> None:
         from attuner.inference.ctranslate2_engine import engine_from_model
 
-        self._engine = engine_from_model(model, IdCodec(model))
+        self._engine = engine_from_model(model, IdCodec(model, search.end))
         self._engine.settings = search.settings
         self._search = search
         self._found: dict[tuple[int, ...], list[int]] = {}
@@ -151,7 +162,7 @@ class Generator:
             elif len(ids) == search.max_new_tokens - 1 and search.forced_end is not None:
                 end = [search.forced_end]
             else:
-                end = [self._engine.codec.eos_token_id]
+                end = [search.end]
             yield [start, *ids, *end]
 
 
@@ -179,10 +190,9 @@ class IdCodec:
     num_source_ends: int = 1
     source_prefix: str = ""
 
-    def __init__(self, model: Any) -> None:
-        config = model.config
-        self.eos_token_id: int = _one(model.generation_config.eos_token_id, config.eos_token_id)
-        self.pad_token_id: int = config.pad_token_id
+    def __init__(self, model: Any, end: int) -> None:
+        self.eos_token_id = end
+        self.pad_token_id: int = model.config.pad_token_id
         # What no row holds but padding: there is nothing unknown among ids.
         self.unk_token_id = self.pad_token_id
         sizes = (model.get_input_embeddings(), model.get_output_embeddings())
@@ -214,7 +224,6 @@ class IdCodec:
         return [" ".join(map(str, ids)) for ids in sequences]
 
 
-def _one(*candidates: Any) -> int:
-    """The first id that is given; of several the first."""
-    given = next(candidate for candidate in candidates if candidate is not None)
+def _one(given: Any) -> int:
+    """An id; of several the first."""
     return int(given[0] if isinstance(given, list) else given)

@@ -51,6 +51,13 @@ def pipeline(task: str, model: str | Path | None = None, **options: Any) -> Any:
             "There is no default one.",
             f'Call attuner.pipeline("{task}", model="runs/NAME"), or give a Hub id.',
         )
+    if not isinstance(model, str | Path):
+        raise UsageError(
+            f"The pipeline was given a {type(model).__name__}.",
+            "Expected the name of a model: a folder, or a Hub id.",
+            "Save it together with its tokenizer: model.save_pretrained(FOLDER), "
+            "tokenizer.save_pretrained(FOLDER)",
+        )
     if kind in _CLASSIFYING:
         return _classifying(model, options)
     for name, found in (("src_lang", source), ("tgt_lang", target)):

@@ -16,10 +16,18 @@ def kind_of_model(model: Any) -> str:
     """`text` for text → text, `label` for a classifier of texts, "" for anything else."""
     if not isinstance(model, transformers.PreTrainedModel):  # such as peft's
         return ""
+    if method_of_its_own(model):
+        return ""
     if getattr(model.config, "is_encoder_decoder", False):
         has_layer = type(model.get_output_embeddings()) is nn.Linear
         return "text" if has_layer and hasattr(model, "get_decoder") else ""
     return "label" if type(model).__name__.endswith("ForSequenceClassification") else ""
+
+
+def method_of_its_own(model: Any) -> str:
+    """What a subclass of a model computes itself, in words; "" where all is transformers' own."""
+    name = next((n for n in ("forward", "generate") if is_overridden(model, n)), "")
+    return f"{type(model).__name__} has a {name} of its own" if name else ""
 
 
 def against_loss(trainer: Any) -> str:
@@ -29,14 +37,20 @@ def against_loss(trainer: Any) -> str:
 
 def _against_loss(trainer: Any) -> Iterator[str]:
     model, args = trainer.model, trainer.args
-    if is_overridden(trainer, "compute_loss"):
-        yield f"{type(trainer).__name__} has a compute_loss of its own"
+    for name in ("compute_loss", "_prepare_inputs"):
+        if is_overridden(trainer, name):
+            yield f"{type(trainer).__name__} has a {name} of its own"
     if trainer.compute_loss_func is not None:
         yield "compute_loss_func is given"
     if not kind_of_model(model):
-        yield f"{type(model).__name__} is neither text to text nor a classifier of texts"
+        yield (
+            method_of_its_own(model)
+            or f"{type(model).__name__} is neither text to text nor a classifier of texts"
+        )
     elif getattr(model.config, "problem_type", None) == "regression" and model.num_labels > 1:
         yield "several numbers are learned at once"
+    if hasattr(model, "_loss_function"):
+        yield f"{type(model).__name__} was given a loss_function"
     if getattr(model, "quantization_method", None) is not None:
         yield "the model is quantized"
     if getattr(args, "activation_checkpointing", False) or getattr(
@@ -80,7 +94,7 @@ def against_generation(trainer: Any) -> str:
     return next((f"{name} is set" for name in names if getattr(trainer.args, name, None)), "")
 
 
-def is_overridden(trainer: Any, name: str) -> bool:
-    """Whether a method is neither transformers' nor ours, but of a subclass."""
-    method = getattr(type(trainer), name, None)
+def is_overridden(owner: Any, name: str) -> bool:
+    """Whether a method of a trainer or model is neither transformers' nor ours."""
+    method = getattr(type(owner), name, None)
     return not getattr(method, "__module__", "").startswith(("attuner.", "transformers."))

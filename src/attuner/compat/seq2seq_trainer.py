@@ -57,16 +57,31 @@ class Seq2SeqTrainer(Trainer, transformers.Seq2SeqTrainer):  # type: ignore[misc
         **options: Any,
     ) -> tuple[Tensor | None, Any, Any]:
         """Loss, generated ids and labels; see `transformers.Seq2SeqTrainer.prediction_step`."""
-        if self._generator is None or prediction_loss_only:
+        if self._generator is not None and options:
+            self._say(f"transformers generates: prediction_step is given {', '.join(options)}.")
+        if self._generator is None or prediction_loss_only or options:
             return super().prediction_step(
                 model, inputs, prediction_loss_only, ignore_keys, **options
             )
         rows, loss = self._generator.rows(source_rows(inputs)), None
         generated = padded_rows(rows, self.model.config.pad_token_id, self._width)
-        if "labels" in inputs:
-            loss, _, _ = super().prediction_step(model, inputs, True, ignore_keys)
+        if inputs.get("labels") is not None:
+            loss = self._loss_beside_texts(model, inputs)
         labels = self._prepare_inputs(inputs).get("labels")
         return loss, generated.to(self.args.device), labels
+
+    def _loss_beside_texts(self, model: nn.Module, inputs: Mapping[str, Any]) -> Tensor | None:
+        """The model's own loss: where texts are generated, transformers asks for no other."""
+        if not self._against_loss():
+            return super().prediction_step(model, inputs, True)[0]
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+            if self.label_smoother is not None:
+                loss: Tensor = self.label_smoother(outputs, inputs["labels"])
+            else:
+                loss = outputs["loss"] if isinstance(outputs, dict) else outputs[0]
+        return loss.detach().mean()
 
     def _generate_ahead(self, generator: Generator, dataloader: Any) -> int:
         """Generate for all batches, of which one at a time is held.

@@ -99,7 +99,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         **options: Any,
     ) -> tuple[Tensor | None, Any, Any]:
         """Loss, logits and labels; see `transformers.Trainer.prediction_step`."""
-        is_wanted = prediction_loss_only or kind_of_model(self.model) == "label"
+        is_wanted = prediction_loss_only or self._gives_logits_alone()
         taken = self._take(inputs) if is_wanted and "labels" in inputs else None
         if taken is None:
             found: tuple[Tensor | None, Any, Any] = super().prediction_step(
@@ -148,11 +148,13 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
 
     def _build_accelerator_args(self, **given: Any) -> dict[str, Any]:
         made: dict[str, Any] = super()._build_accelerator_args(**given)
-        if self.model is not None and not against_loss(self):
+        if self.model is None:  # it is made later, by model_init
+            return made
+        is_ours = not against_loss(self)
+        if is_ours or getattr(self.args, "precision", "auto") != "auto":
             precision = self._precision()
-            made["mixed_precision"] = (
-                "no" if precision == "fp32" or self._has_copies() else precision
-            )
+            has_copies = is_ours and self._has_copies()
+            made["mixed_precision"] = "no" if precision == "fp32" or has_copies else precision
         return made
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
@@ -166,6 +168,13 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         if weights is not None and grad_norm is None:
             return weights.clip_to(float("inf"))
         return super()._get_grad_norm(model, grad_norm=grad_norm)
+
+    def _gives_logits_alone(self) -> bool:
+        """Whether the model is a classifier, and nothing else of its outputs is asked for."""
+        if kind_of_model(self.model) != "label":
+            return False
+        config = self.model.config
+        return not (config.output_hidden_states or config.output_attentions)
 
     def _summed_loss(self, model: nn.Module, taken: Taken) -> Tensor:
         """The loss summed over the batch's targets, in fp32."""
@@ -233,7 +242,7 @@ class Trainer(transformers.Trainer):  # type: ignore[misc]
         """`fp32`, `bf16` or `fp16`."""
         args = self.args
         asked = "bf16" if args.bf16 else "fp16" if args.fp16 else getattr(args, "precision", "auto")
-        family = str(self.model.config.model_type)
+        family = str(getattr(getattr(self.model, "config", None), "model_type", ""))
         precision, note = resolve_precision(asked, args.device, family)
         if note:
             self._say(note)

@@ -91,6 +91,11 @@ def export(
         DataError: What is to be compared on cannot be read.
         MissingExtraError: A library is not installed.
     """
+    if limit < 1:
+        raise UsageError(
+            f"limit is {limit}.",
+            "Expected a whole number from 1: the most examples to compare on.",
+        )
     given = {name: value for name, value in reading.items() if value is not None}
     numbers = _number_format(to, quantization, dtype, options)
     origin = find_origin(str(model))
