@@ -398,6 +398,16 @@ def test_a_picture_that_cannot_be_written(make: Make) -> None:
     )
 
 
+def test_a_picture_of_a_kind_that_there_is_not(make: Make) -> None:
+    for name in ("one", "two"):
+        make(name, said=GOOD)
+    code, _, said = attuner("compare", "one", "two", "--plot", "both.bild")
+
+    assert code == 1
+    assert said.startswith("both.bild cannot be written: Format 'bild' is not supported")
+    assert said.endswith("\nName another one: --plot FILE\n")
+
+
 def test_several_seeds(make: Make) -> None:
     folder = make("seeds", "training.seeds=2", ends="not begun")
     lines = [
@@ -420,6 +430,21 @@ def test_several_seeds(make: Make) -> None:
         "seeds: the scores are means over seeds. Differences are tested between single runs, such "
         "as runs/NAME/seed-42."
     ]
+
+
+def test_means_over_seeds_beside_runs_with_other_settings(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("one", said=GOOD)
+    monkeypatch.setitem(SIGNATURES, "chrf", "nc:5")
+    make("two", said=GOOD)
+    folder = make("seeds", "training.seeds=2", ends="not begun")
+    scores = {"split": "test", "before": {}, "after": {"chrf": 6.0}, "seconds": 3.0, "counts": {}}
+    write_lines(folder.seeds, [{"seed": seed, **scores} for seed in (42, 43)])
+
+    assert found("compare", "one", "two", "seeds")["warnings"][0] == (
+        "chrf was measured by different settings: one nc:6, two nc:5"
+    )
 
 
 def test_seeds_of_two_runs_are_compared_by_their_runs_names(make: Make, tmp_path: Path) -> None:

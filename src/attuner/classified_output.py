@@ -91,7 +91,8 @@ def write_table(
             writer = csv.DictWriter(file, table.columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(
-                {name: _cell(value) for name, value in row.items()} for row in table.rows
+                {name: _cell(value, rounded=name in table.new) for name, value in row.items()}
+                for row in table.rows
             )
         return table.counts
 
@@ -162,8 +163,9 @@ def _line(said: Classified, logits: bool) -> str:
     return f"{given}\t{rest}{outputs}"
 
 
-def _cell(value: Any) -> Any:
-    """A value as CSV holds it: lists and objects as JSON."""
-    if isinstance(value, float):
+def _cell(value: Any, *, rounded: bool) -> Any:
+    """A value as CSV holds it: lists and objects as JSON; the model's numbers by six digits."""
+    if rounded and isinstance(value, float):
         return f"{value:.6g}"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+    is_nested = isinstance(value, list | dict)
+    return json.dumps(value, ensure_ascii=False, default=str) if is_nested else value

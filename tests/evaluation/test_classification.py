@@ -69,6 +69,18 @@ def test_several_labels_by_their_threshold() -> None:
     assert low.confusion is None
 
 
+def test_a_single_label_that_texts_may_have_or_not() -> None:
+    labels = LabelSet("multi", ("spam",))
+    logits = np.array([[2.0], [2.0], [-2.0], [-2.0], [2.0]])
+    targets = labels.encode([("spam",), ("spam",), ("spam",), (), ()])
+    found = score_labels(logits, targets, labels)
+    # Three are given it, of which two have it; three have it.
+    assert found.scores["micro_f1"] == found.scores["macro_f1"] == pytest.approx(200 / 3)
+    (row,) = found.rows
+    assert (row.precision, row.recall) == (pytest.approx(200 / 3), pytest.approx(200 / 3))
+    assert row.num_examples == 3
+
+
 def test_ratings() -> None:
     found = score_labels(
         np.array([[1.0], [2.0], [4.0]]), np.array([1.0, 3.0, 4.0]), LabelSet("rating")

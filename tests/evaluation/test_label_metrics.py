@@ -40,12 +40,17 @@ def drawn(found: Outcome, counts: np.ndarray) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
-    [(kind, name) for kind, metrics in METRICS.items() for name in metrics],
+    ("kind", "name", "num_labels"),
+    [
+        (kind, name, 2 if metric.only_binary else 3)
+        for kind, metrics in METRICS.items()
+        for name, metric in metrics.items()
+    ]
+    + [("multi", name, 1) for name in METRICS["multi"]],
 )
-def test_resamples_have_the_value_of_their_rows(kind: Kind, name: str) -> None:
+def test_resamples_have_the_value_of_their_rows(kind: Kind, name: str, num_labels: int) -> None:
     metric = METRICS[kind][name]
-    found = outcome(kind, num_labels=2 if metric.only_binary else 3)
+    found = outcome(kind, num_labels=num_labels)
     (counts,) = resamples(NUM, num=20, seed=3)
     values = metric.resampled(found, np.concatenate([np.ones((1, NUM)), counts]))
     wanted = [metric.value(found), *(metric.value(drawn(found, row)) for row in counts)]

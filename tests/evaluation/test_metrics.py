@@ -89,6 +89,10 @@ def test_rouge_takes_the_nearest_reference_and_the_mean_of_examples() -> None:
         ("ru", "Открыть файл", "открыть файл.", 100.0),
         ("zh-Hans", "打开文件", "打开文档", 75.0),  # three of four characters
         ("ja_XX", "開く", "開く。", 100.0),
+        ("hi", "यह किला है", "यह कीला है", 200 / 3),  # another vowel sign: another word
+        ("ar", "مُحَمَّد", "مُحَمَّدٌ", 0.0),
+        ("tr", "İstanbul", "İzmir", 0.0),  # lower case of İ is i and a dot above it
+        ("th", "ที่", "ที", 0.0),  # a character is a letter with its marks
     ],
 )
 def test_rouge_knows_other_scripts(

@@ -106,6 +106,17 @@ def test_p_values_are_right_where_there_is_no_difference() -> None:
     assert 1 <= significant <= 12
 
 
+@pytest.mark.parametrize(("num", "p_value"), [(1, 1.0), (2, 0.5), (5, 0.0625), (40, 1 / 1001)])
+def test_few_examples_prove_little(num: int, p_value: float) -> None:
+    """All speak for one model, which as many throws of a coin do in 2 of 2^N cases."""
+    labels, targets = LabelSet("single", ("a", "b")), np.zeros(num, np.int64)
+    wrong, right = (
+        resample_labels("accuracy", Outcome(said, targets, np.zeros((num, 2)), 2), labels)
+        for said in (targets + 1, targets)
+    )
+    assert difference(wrong, right).p_value == pytest.approx(p_value)
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "mcc"])
 def test_labels_have_their_metrics_values(metric: str) -> None:
     targets = np.array([0, 1, 1, 0, 1, 0, 0, 1])
@@ -118,7 +129,7 @@ def test_labels_have_their_metrics_values(metric: str) -> None:
 
 def test_resamples_without_a_value_are_left_aside() -> None:
     nothing = np.full(3, np.nan)
-    found = difference(Resampled(1.0, nothing), Resampled(2.0, nothing))
+    found = difference(Resampled(1.0, nothing, 3), Resampled(2.0, nothing, 3))
 
     assert found.value == 1
     assert np.isnan([*found.interval, found.p_value]).all()

@@ -108,11 +108,9 @@ def test_curves_show_the_numbers_of_the_run(tmp_path: Path, axes: list[Any]) -> 
     assert list(lines["update"].get_ydata()) == [event["loss"] for event in STEPS]
     assert list(lines["validation"].get_xdata()) == [0, 6, 12]
     assert list(lines["validation"].get_ydata()) == [3.0, 2.0, 2.5]
-    smooth = lines[
-        "training, running mean"
-    ].get_ydata()  # the mean of an update and three before it
+    smooth = lines["training, running mean"].get_ydata()  # of three updates, a fortieth of 120
     assert smooth[0] == 3.0
-    assert smooth[9] == pytest.approx((3 / 7 + 3 / 8 + 3 / 9 + 3 / 10) / 4)
+    assert smooth[9] == pytest.approx((3 / 8 + 3 / 9 + 3 / 10) / 3)
     bleu, chrf, best = scores.get_lines()
     assert (bleu.get_label(), list(bleu.get_ydata())) == ("BLEU", [10.0, 20.0, 19.0])
     assert (chrf.get_label(), list(chrf.get_ydata())) == ("chrF", [30.0, 40.0, 39.0])

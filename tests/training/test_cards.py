@@ -370,6 +370,26 @@ def test_a_classifier_delivers_a_card(
     )
 
 
+def test_labels_that_look_like_paths_and_texts_without_any(
+    moods: Callable[..., Run], tmp_path: Path
+) -> None:
+    data = tmp_path / "topics.csv"
+    topics = ["/arts/other", "/games/other", ""]
+    rows = [f"{topic or 'plain'} text {i},{topic}" for i in range(10) for topic in topics]
+    data.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    run = moods(
+        f"data.train={data}", "task.text=text", "task.label=label", "task.kind=multi",
+        "task.labels=[/arts/other, /games/other]", "training.epochs=1", "output.name=topics",
+    )  # fmt: skip
+    facts = require_true_card(run.model_folder)
+
+    assert set(facts.data.counts["labels"]) == {"/arts/other", "/games/other"}
+    assert set(facts.data.counts["read"]) == {"topics.csv"}
+    assert "- /arts/other\n" in facts.training.recipe
+    assert str(tmp_path) not in facts.training.recipe
+    assert "none" in {row.reference for row in facts.shown}
+
+
 def _score_again(run: Run, facts: Facts) -> float:
     """What the delivered folder scores on the test examples that the run has kept."""
     rows = [json.loads(line) for line in (run.folder / "predictions.jsonl").open(encoding="utf-8")]

@@ -133,9 +133,10 @@ def _draw(runs: list[PastRun], path: Path) -> Path | None:
         return None
     try:
         plot_runs(curves, path, metric=metric_name(metric), unit=loss_unit_of(runs))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # matplotlib's ValueError lists the formats it knows
+        reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"{path} cannot be written: {error.strerror or error}.",
+            f"{path} cannot be written: {reason}.",
             "The curves are drawn into a PNG file.",
             "Name another one: --plot FILE",
         ) from error

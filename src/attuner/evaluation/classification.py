@@ -180,7 +180,7 @@ def _rows(outcome: Outcome, labels: LabelSet) -> tuple[LabelRow, ...]:
     table = precision_recall_fscore_support(
         outcome.targets,
         outcome.predictions,
-        labels=range(len(labels.names)),
+        labels=outcome.classes,
         zero_division=0,
     )
     return tuple(

@@ -37,6 +37,11 @@ class Outcome:
     probabilities: Array
     num_labels: int
 
+    @property
+    def classes(self) -> list[int]:
+        """The labels as scikit-learn numbers them: of a single column, 1 is the label, 0 none."""
+        return [1] if self.targets.shape[1:] == (1,) else list(range(self.num_labels))
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -73,7 +78,7 @@ def _f1(average: str) -> Callable[[Outcome], float]:
     """scikit-learn's F1; a label that is neither given nor true counts 0, as there."""
 
     def value(outcome: Outcome) -> float:
-        labels = None if average == "binary" else list(range(outcome.num_labels))
+        labels = None if average == "binary" else outcome.classes
         return _sklearn("f1_score", average=average, labels=labels, zero_division=0)(outcome)
 
     return value

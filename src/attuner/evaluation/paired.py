@@ -2,7 +2,9 @@
 
 The paired bootstrap (Koehn 2004): both are scored on the same resamples of the examples, and what
 differs in each is the difference. The p-value, two-sided, is that of a difference at least as large
-where there is none: resamples are shifted to a mean of zero for it (Riezler and Maxwell 2005).
+where there is none: resamples are shifted to a mean of zero for it (Riezler and Maxwell 2005). It
+is no smaller than a randomisation test's can be (Noreen 1989): that all of N examples speak for the
+same model happens by chance in 2 of 2^N cases, and resamples of few examples do not tell.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ class Resampled:
     Attributes:
         value: Of all examples.
         values: Of each resample, the same draws for any two with as many examples, (R,).
+        num_examples: N.
     """
 
     value: float
     values: Floats
+    num_examples: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +72,21 @@ def resample_text(
     def score(counts: Counts) -> Floats:
         return np.array([combine([(share * row).tolist()]) for row in counts @ stats])
 
-    return Resampled(found.value, resampled(score, len(stats)))
+    return Resampled(found.value, resampled(score, len(stats)), len(stats))
 
 
 def resample_labels(metric: str, outcome: Outcome, labels: LabelSet) -> Resampled:
     """Score labels by a metric in `label_metrics.METRICS`, and each resample of them."""
     how = label_metrics.METRICS[labels.kind][metric]
     values = resampled(lambda counts: how.resampled(outcome, counts), len(outcome.targets))
-    return Resampled(how.value(outcome), values)
+    return Resampled(how.value(outcome), values, len(outcome.targets))
 
 
 def difference(base: Resampled, other: Resampled) -> Difference:
     """How far `other` is above `base`.
 
-    >>> base = Resampled(1.0, np.array([1.0, 2.0, 0.0]))
-    >>> difference(base, Resampled(3.0, np.array([3.0, 4.0, 2.0])))
+    >>> base = Resampled(1.0, np.array([1.0, 2.0, 0.0]), 40)
+    >>> difference(base, Resampled(3.0, np.array([3.0, 4.0, 2.0]), 40))
     Difference(value=2.0, interval=(2.0, 2.0), p_value=0.25)
     """
     value = other.value - base.value
@@ -92,4 +96,5 @@ def difference(base: Resampled, other: Resampled) -> Difference:
         return Difference(value, (float("nan"), float("nan")), float("nan"))
     shifted = np.abs(drawn - drawn.mean())
     as_large = int((shifted >= abs(value)).sum()) if value else len(drawn)
-    return Difference(value, interval(drawn), (as_large + 1) / (len(drawn) + 1))
+    p_value = max((as_large + 1) / (len(drawn) + 1), 2.0 ** (1 - base.num_examples))
+    return Difference(value, interval(drawn), p_value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attuner.evaluation.compared_curves import running_mean
 from attuner.evaluation.metric_names import metric_name
 
 
@@ -68,12 +69,8 @@ def _draw_loss(
 ) -> None:
     xs = [event["epoch"] for event in steps]
     axes.plot(xs, [e["loss"] for e in steps], color="#bbbbbb", linewidth=0.7, label="update")
-    width = max(1, len(steps) // 40)
-    if len(steps) > 2 * width:
-        smooth = [
-            sum(e["loss"] for e in steps[max(0, i - width) : i + 1]) / (i - max(0, i - width) + 1)
-            for i in range(len(steps))
-        ]
+    if len(steps) > 2:
+        smooth = [y for _, y in running_mean([(e["epoch"], e["loss"]) for e in steps])]
         axes.plot(xs, smooth, color="#444444", linewidth=1.4, label="training, running mean")
     points = [event for event in scored if "loss" in event["scores"]]
     axes.plot(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from functools import cache
 
 # Languages written without spaces, by ISO 639-1 and 639-3: each character counts as a word.
 _WITHOUT_SPACES = frozenset(
     ("zh", "zho", "cmn", "yue", "ja", "jpn", "th", "tha", "lo", "lao", "km", "khm", "my", "mya")
 )
-_WORD = re.compile(r"\w+")
 
 
 def primary_language(code: str) -> str:
@@ -34,11 +35,21 @@ def words(text: str, language: str) -> list[str]:
     >>> words("打开文件。", "zh-Hans")
     ['打', '开', '文', '件']
     """
-    found: list[str] = _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    word, letter = _patterns()
+    found = word.findall(unicodedata.normalize("NFC", text).lower())
     if primary_language(language) not in _WITHOUT_SPACES:
         return found
     return [
         piece
-        for word in found
-        for piece in ([word] if word.isascii() else [char for char in word if char.isalnum()])
+        for run in found
+        for piece in ([run] if run.isascii() else letter.findall(run))
+        if piece != "_"
     ]
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    r"""Of a word and of a letter, with the marks that `\w` leaves out, such as vowel signs."""
+    every = map(chr, range(sys.maxunicode + 1))
+    marks = "".join(char for char in every if unicodedata.category(char)[0] == "M")
+    return re.compile(rf"\w[\w{marks}]*"), re.compile(rf"\w[{marks}]*")

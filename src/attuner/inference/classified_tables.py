@@ -28,11 +28,13 @@ class ClassifiedRows:
 
     Attributes:
         columns: The table's columns, then the new ones.
+        new: The new ones.
         rows: Its rows, in their order; those without a text have no label.
         counts: Rows without a label or left out, by reason; complete when the rows are read.
     """
 
     columns: list[str]
+    new: list[str]
     rows: Iterator[dict[str, Any]]
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -91,7 +93,7 @@ def classify_table(
             new += [f"logit {name}" for name in classifier.labels.names or ("rating",)]
         columns = [*(name for name in names if name not in new), *new]
         made = _rows(table, classifier, text, text_pair, new, separator, counts, progress)
-        yield ClassifiedRows(columns, made, counts)
+        yield ClassifiedRows(columns, new, made, counts)
     faults.raise_collected()
 
 

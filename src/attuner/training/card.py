@@ -35,7 +35,7 @@ from attuner.models.loading import model_type
 from attuner.models.usage import read_usage
 from attuner.training.data import sources_by_place
 from attuner.training.folder import RunFolder, read_lines
-from attuner.training.label_judge import in_words
+from attuner.training.label_judge import in_words, spelt
 from attuner.training.result import Run
 
 if TYPE_CHECKING:
@@ -207,7 +207,10 @@ def _data(recipe: Recipe, run: Run, notes: Sequence[str]) -> Data:
     return Data(
         sources=sources,
         licenses=recipe.data.license,
-        counts={what: _shortened(counts) for what, counts in run.counts.items()},
+        counts={
+            what: _shortened(counts) if what == "read" else dict(counts)
+            for what, counts in run.counts.items()
+        },
         divided_by=recipe.data.split.by if is_divided and has_parts else "",
         notes=[_without_places(note, run.counts.get("read", {})) for note in notes],
     )
@@ -296,7 +299,7 @@ def _example(row: Mapping[str, Any]) -> Shown:
         pair=row.get("text_pair") or "",
         before=in_words(row["before"]),
         after=in_words(row["after"]),
-        reference=", ".join(label) if isinstance(label, list) else str(label),
+        reference=spelt(tuple(label) if isinstance(label, list) else label),
     )
 
 
@@ -327,7 +330,10 @@ def _training(
 
 
 def _recipe_text(recipe: Recipe) -> str:
-    """The recipe as YAML, paths in full shortened to their last part: they name a machine."""
+    """The recipe as YAML, paths in full shortened to their last part: they name a machine.
+
+    The task has none, but labels and words that may look like them.
+    """
     from attuner.recipe_loading import dump_values
 
     def without_places(value: Any) -> Any:
@@ -337,7 +343,8 @@ def _recipe_text(recipe: Recipe) -> str:
             return [without_places(item) for item in value]
         return _short(value) if isinstance(value, str) else value
 
-    return dump_values(without_places(recipe.model_dump(mode="json")))
+    sections = recipe.model_dump(mode="json")
+    return dump_values({**without_places(sections), "task": sections["task"]})
 
 
 def _last(events: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
@@ -365,7 +372,7 @@ def _without_places(note: str, files: Iterable[str]) -> str:
 
 
 def _shortened(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts by name, paths in full shortened; those of one name are added."""
+    """Counts by file, paths in full shortened; those of one name are added."""
     found: dict[str, int] = {}
     for name, number in counts.items():
         found[_short(name)] = found.get(_short(name), 0) + number

@@ -46,12 +46,11 @@ def compare_runs(runs: Sequence[PastRun]) -> RunComparison:
     if len({run.split for run in scored}) > 1:
         listed = ", ".join(f"{run.name} on {run.split}" for run in scored)
         warnings.append(f"Scores are not comparable: they are of different parts: {listed}.")
-    warnings += [
-        f"{metric} was measured by different settings: "
-        + ", ".join(f"{run.name} {run.signatures[metric]}" for run in runs if metric in run.after)
-        for metric in metrics
-        if len({run.signatures[metric] for run in scored if metric in run.signatures}) > 1
-    ]
+    for metric in metrics:
+        settings = {r.name: r.signatures[metric] for r in scored if metric in r.signatures}
+        if len(set(settings.values())) > 1:
+            listed = ", ".join(f"{name} {setting}" for name, setting in settings.items())
+            warnings.append(f"{metric} was measured by different settings: {listed}")
     several = [run.name for run in scored if run.num_seeds > 1]
     kept = {run.name: read_kept(run) for run in scored if run.num_seeds == 1}
     if several:

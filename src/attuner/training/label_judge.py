@@ -130,7 +130,7 @@ class LabelJudge:
                     " / ".join(filter(None, (examples[row].text, examples[row].text_pair))),
                     in_words(before[row]),
                     in_words(after[row]),
-                    _spelt(examples[row].label),
+                    spelt(examples[row].label),
                 )
                 for row in better[:_SHOWN]
             ),
@@ -188,7 +188,12 @@ def in_words(said: Said) -> str:
     return ", ".join(f"{name} ({said['probabilities'][name]:.2f})" for name in labels) or "none"
 
 
-def _spelt(label: Label) -> str:
+def spelt(label: Label) -> str:
+    """A label as it is shown.
+
+    >>> spelt("good"), spelt(("a", "b")), spelt(()), spelt(3.0)
+    ('good', 'a, b', 'none', '3')
+    """
     return f"{label:g}" if isinstance(label, float) else ", ".join(names_in(label)) or "none"
 
 
