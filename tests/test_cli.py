@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 from checkpoints import write_checkpoint
 from engines import Echo
+from rich.console import Console
 from typer.testing import CliRunner
 
 from attuner.cli.app import app, main
+from attuner.cli.output import open_display, print_json
 from attuner.cli.scoring import EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
+from attuner.training.events import Progressed
 
 COMMANDS = [
     "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
@@ -360,6 +363,21 @@ def test_what_libraries_print_is_no_part_of_the_json(
     assert json.loads(result.stdout)["seconds"] == 3.5
     assert result.stderr == "* Run finished.\n"
     assert attuner("train", *flags).stdout == "* Run finished.\n"
+
+
+def test_the_json_is_on_standard_output_where_a_terminal_showed_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(stderr=True, force_terminal=True, _environ={"TERM": "xterm"})
+    monkeypatch.setattr("attuner.console.build_console", lambda as_json: console)
+    with open_display(as_json=True) as display:
+        display(Progressed("Scoring", 1, 2))
+        print("* A library.")
+    print_json({"bleu": 1.0})
+    captured = capsys.readouterr()
+
+    assert captured.out == '{"bleu": 1.0}\n'
+    assert "* A library." in captured.err
 
 
 def test_a_run_folder_is_resumed_by_its_own_recipe(finished: list[object]) -> None:
