@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attuner.errors import DataError
-from attuner.text_streams import batches_as_they_come, decode_lines
+from attuner.text_streams import batches_as_they_come, decode_lines, write_json
 
 
 def test_all_lines_in_order() -> None:
@@ -46,3 +49,18 @@ def test_a_fault_comes_after_the_lines_before_it() -> None:
 def test_line_ends_and_byte_order_mark() -> None:
     file = ["\ufeffa\r\n".encode(), b"\n", b" b \x0b\n", b"last"]
     assert list(decode_lines(file, "f")) == ["a", "", " b \x0b", "last"]
+
+
+def test_json_has_no_word_for_what_is_no_number() -> None:
+    file = io.StringIO()
+    write_json(
+        {
+            "pearson": math.nan, "interval": (-math.inf, 1.5), "numpy": np.float32("nan"),
+            "row": [np.int64(2), True, None], "folder": {"path": Path("runs/é")},
+        },
+        file,
+    )  # fmt: skip
+    assert file.getvalue() == (
+        '{"pearson": null, "interval": [null, 1.5], "numpy": null, "row": [2, true, null], '
+        '"folder": {"path": "runs/é"}}\n'
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -162,15 +163,26 @@ def _file_batches(path: Path) -> Iterator[list[str]]:
 
 
 def write_json(value: Mapping[str, Any], file: TextIO) -> None:
-    """Write one JSON object on one line, in ASCII where the stream knows no more."""
+    """Write one JSON object on one line, in ASCII where the stream knows no more.
+
+    JSON has no word for what is no number, such as the correlation of constants: it is null.
+    """
     is_utf8 = (file.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    file.write(json.dumps(value, ensure_ascii=not is_utf8, default=_plain) + "\n")
+    file.write(json.dumps(_plain(value), ensure_ascii=not is_utf8, allow_nan=False) + "\n")
     file.flush()
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: NumPy's numbers, paths."""
-    return value.item() if hasattr(value, "item") else str(value)
+    """The value in what JSON has words for: NumPy's numbers as Python's, paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return _plain(value.item()) if hasattr(value, "item") else str(value)
 
 
 @contextmanager
