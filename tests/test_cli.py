@@ -735,6 +735,13 @@ def test_input_that_is_not_utf8(shouting: list[list[str]], tmp_path: Path) -> No
     )
 
 
+def test_a_text_that_is_not_utf8(shouting: list[list[str]]) -> None:
+    result = attuner("translate", "model", os.fsdecode(b"d\xe9j\xe0 vu"))
+    said = "The text is not UTF-8: d\\udce9j\\udce0 vu\nText must be UTF-8.\n"
+    assert (result.exit_code, result.stderr) == (2, said)
+    assert shouting == []
+
+
 def test_a_model_that_takes_whole_texts_gets_the_whole_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

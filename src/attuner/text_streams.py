@@ -113,7 +113,7 @@ def text_batches(
             )
         return batches_as_they_come(sys.stdin.buffer, "standard input")
     if not _means_file(str(argument)):
-        return iter([[str(argument)]])
+        return iter([[_utf8(str(argument))]])
     path = Path(str(argument))
     _refuse_file(path, output, command)
     return _file_batches(path)
@@ -129,6 +129,15 @@ def _means_file(argument: str) -> bool:
 
     # .pot is not read as data, but nobody means one as a text.
     return is_data_name(argument) or argument.lower().endswith(CATALOG_SUFFIXES)
+
+
+def _utf8(text: str) -> str:
+    """The text, which as an argument may hold bytes that are no text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"The text is not UTF-8: {text}", "Text must be UTF-8.") from error
+    return text
 
 
 def _refuse_file(path: Path, output: Path | None, command: str) -> None:
