@@ -644,6 +644,33 @@ def test_a_failure_leaves_the_old_output(shouting: list[list[str]], tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "out.txt"}
 
 
+def test_output_that_is_no_plain_file(
+    shouting: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for output in ("folder", ".", ""):
+        result = attuner("translate", "model", "one", "-o", output)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"{output or '.'}: Is a directory.\n--output names a file that can be written.\n"
+        )
+    assert shouting == []
+
+    (tmp_path / "link.txt").symlink_to("folder/out.txt")
+    assert attuner("translate", "model", "one", "-o", "link.txt").exit_code == 0
+    assert (tmp_path / "folder/out.txt").read_text(encoding="utf-8") == "ONE É\n"
+    assert (tmp_path / "link.txt").is_symlink()
+
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert attuner("translate", "model", "one", "-o", "pipe").exit_code == 0
+    assert os.read(reader, 100).decode() == "ONE É\n"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "link.txt", "pipe"}
+
+
 def test_translate_standard_input(shouting: list[list[str]]) -> None:
     assert attuner("translate", "model", "-", input="one\ntwo\n").stdout == "ONE É\nTWO É\n"
     assert [text for batch in shouting for text in batch] == ["one", "two"]

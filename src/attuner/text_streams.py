@@ -198,7 +198,8 @@ def _plain(value: Any) -> Any:
 def output_file(path: Path | None) -> Iterator[TextIO]:
     """The file to write results into, or standard output.
 
-    The file takes its name when all is written: a failure in between leaves the old one.
+    The file takes its name when all is written: a failure in between leaves the old one. Links
+    stay links; devices and pipes are written as they are.
 
     Raises:
         UsageError: It cannot be written.
@@ -206,7 +207,9 @@ def output_file(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    partial = path.with_name(f".{path.name}.partial")
+    is_file = os.path.isfile(path) or not os.path.exists(path)
+    whole = Path(os.path.realpath(path))
+    partial = whole.with_name(f".{whole.name}.partial") if is_file else path
     try:
         file = partial.open("w", encoding="utf-8")
     except OSError as error:
@@ -216,6 +219,8 @@ def output_file(path: Path | None) -> Iterator[TextIO]:
     try:
         with file:
             yield file
-        partial.replace(path)
+        if is_file:
+            partial.replace(whole)
     finally:
-        partial.unlink(missing_ok=True)
+        if is_file:
+            partial.unlink(missing_ok=True)
