@@ -616,11 +616,15 @@ def test_a_text_that_is_no_file(shouting: list[list[str]], text: str) -> None:
     assert attuner("translate", "model", text).stdout == f"{text.upper()} É\n"
 
 
-def test_long_names_are_names() -> None:
+def test_long_names_are_names(finished: list[object], tmp_path: Path) -> None:
     long = "x" * 300
     assert attuner("translate", long, "text").stderr.startswith(f"{long}: no such folder.\n")
     assert attuner("train", long).stderr.startswith(f"{long}: no such file.\n")
     assert attuner("train", f"output.name={long}").stderr.startswith("The recipe has 3 faults:\n")
+    assert attuner("card", long).stderr.startswith(f"{long} is not a folder here: ")
+    (tmp_path / "runs").mkdir()
+    assert attuner("runs", "show", long).stderr.startswith(f"There is no run {long}: ")
+    assert attuner("demo", f"output.name={long}").exit_code == 0
 
 
 def test_translate_a_file(shouting: list[list[str]], tmp_path: Path) -> None:
