@@ -237,6 +237,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_full_disk_is_said() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "attuner", "recipes", "list"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    said = "The disk is full. Make room, then type it again.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_recipes_list() -> None:
     names = [
         "chapter-mrpc", "chapter-reviews", "chapter-translation", "classification", "demo",
