@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,13 @@ def test_train_evaluate_load_and_predict(marian: Path, tmp_path: Path, cache: Pa
     evaluation = attuner.evaluate(run.folder, data, source="en", target="fr")
     assert evaluation.scores["bleu"] == pytest.approx(100)
     assert run.before == {}
+
+
+def test_predict_takes_a_text_for_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    translator = SimpleNamespace(translate=lambda texts: [text.upper() for text in texts])
+    monkeypatch.setattr("attuner.api.load", lambda model: translator)
+    assert attuner.predict("model", "Open it") == "OPEN IT"
+    assert attuner.predict("model", ["Open it", "a"]) == ["OPEN IT", "A"]
 
 
 def test_a_run_needs_a_recipe_or_a_folder() -> None:
@@ -117,7 +125,3 @@ def test_a_revision_is_the_only_one_that_is_asked_for(
     monkeypatch.setattr("attuner.models.loading.resolve_model", resolve)
     attuner.load("team/model", revision="v1")
     assert set(asked) == {"v1"}
-
-
-def test_predict_with_a_single_text(marian: Path, cache: Path) -> None:
-    assert attuner.predict(marian, "Open the file") == ["Ouvrir le fichier"]

@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 from checkpoints import write_checkpoint
 from engines import Echo
+from rich.console import Console
 from typer.testing import CliRunner
 
 from attuner.cli.app import app, main
+from attuner.cli.output import open_display, print_json
 from attuner.cli.scoring import EVALUATE_FLAGS
 from attuner.errors import DataError
 from attuner.inference import translator
 from attuner.models.languages import Pair
+from attuner.training.events import Progressed
 
 COMMANDS = [
     "demo", "recipes", "check", "train", "runs", "evaluate", "translate", "classify", "card",
@@ -234,6 +237,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_full_disk_is_said() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "attuner", "recipes", "list"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    said = "The disk is full. Make room, then type it again.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 def test_recipes_list() -> None:
     names = [
         "chapter-mrpc", "chapter-reviews", "chapter-translation", "classification", "demo",
@@ -360,6 +373,21 @@ def test_what_libraries_print_is_no_part_of_the_json(
     assert json.loads(result.stdout)["seconds"] == 3.5
     assert result.stderr == "* Run finished.\n"
     assert attuner("train", *flags).stdout == "* Run finished.\n"
+
+
+def test_the_json_is_on_standard_output_where_a_terminal_showed_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(stderr=True, force_terminal=True, _environ={"TERM": "xterm"})
+    monkeypatch.setattr("attuner.console.build_console", lambda as_json: console)
+    with open_display(as_json=True) as display:
+        display(Progressed("Scoring", 1, 2))
+        print("* A library.")
+    print_json({"bleu": 1.0})
+    captured = capsys.readouterr()
+
+    assert captured.out == '{"bleu": 1.0}\n'
+    assert "* A library." in captured.err
 
 
 def test_a_run_folder_is_resumed_by_its_own_recipe(finished: list[object]) -> None:
@@ -598,11 +626,15 @@ def test_a_text_that_is_no_file(shouting: list[list[str]], text: str) -> None:
     assert attuner("translate", "model", text).stdout == f"{text.upper()} É\n"
 
 
-def test_long_names_are_names() -> None:
+def test_long_names_are_names(finished: list[object], tmp_path: Path) -> None:
     long = "x" * 300
     assert attuner("translate", long, "text").stderr.startswith(f"{long}: no such folder.\n")
     assert attuner("train", long).stderr.startswith(f"{long}: no such file.\n")
     assert attuner("train", f"output.name={long}").stderr.startswith("The recipe has 3 faults:\n")
+    assert attuner("card", long).stderr.startswith(f"{long} is not a folder here: ")
+    (tmp_path / "runs").mkdir()
+    assert attuner("runs", "show", long).stderr.startswith(f"There is no run {long}: ")
+    assert attuner("demo", f"output.name={long}").exit_code == 0
 
 
 def test_translate_a_file(shouting: list[list[str]], tmp_path: Path) -> None:
@@ -624,6 +656,33 @@ def test_a_failure_leaves_the_old_output(shouting: list[list[str]], tmp_path: Pa
     assert result.stderr.startswith(f"{file}:2001: byte 0xff is not UTF-8.")
     assert output.read_text() == "precious"
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "out.txt"}
+
+
+def test_output_that_is_no_plain_file(
+    shouting: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for output in ("folder", ".", ""):
+        result = attuner("translate", "model", "one", "-o", output)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"{output or '.'}: Is a directory.\n--output names a file that can be written.\n"
+        )
+    assert shouting == []
+
+    (tmp_path / "link.txt").symlink_to("folder/out.txt")
+    assert attuner("translate", "model", "one", "-o", "link.txt").exit_code == 0
+    assert (tmp_path / "folder/out.txt").read_text(encoding="utf-8") == "ONE É\n"
+    assert (tmp_path / "link.txt").is_symlink()
+
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert attuner("translate", "model", "one", "-o", "pipe").exit_code == 0
+    assert os.read(reader, 100).decode() == "ONE É\n"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "link.txt", "pipe"}
 
 
 def test_translate_standard_input(shouting: list[list[str]]) -> None:
@@ -715,6 +774,13 @@ def test_input_that_is_not_utf8(shouting: list[list[str]], tmp_path: Path) -> No
         "Text must be UTF-8.\n"
         f"Convert it first, such as: iconv -f latin1 -t utf-8 {file}\n"
     )
+
+
+def test_a_text_that_is_not_utf8(shouting: list[list[str]]) -> None:
+    result = attuner("translate", "model", os.fsdecode(b"d\xe9j\xe0 vu"))
+    said = "The text is not UTF-8: d\\udce9j\\udce0 vu\nText must be UTF-8.\n"
+    assert (result.exit_code, result.stderr) == (2, said)
+    assert shouting == []
 
 
 def test_a_model_that_takes_whole_texts_gets_the_whole_file(

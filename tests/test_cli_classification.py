@@ -11,6 +11,8 @@ import pytest
 from test_cli import attuner
 from tiny_classifiers import reviews, write_encoder
 
+from attuner.classified_output import is_table
+
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,6 +38,11 @@ def test_a_run_shows_scores_with_intervals_and_a_table_of_labels(tuned: Path) ->
     assert "  accuracy" in shown
     assert "[100.0, 100.0]" in shown
     assert f'attuner classify {tuned}/runs/moods/model "A text."' in shown
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "good film, " * 60, "nul\0"])
+def test_a_text_is_no_table_however_long(text: str) -> None:
+    assert not is_table(text)
 
 
 def test_check_shows_labels_lengths_and_cost(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

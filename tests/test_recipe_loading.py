@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from attuner.errors import RecipeError, UsageError
 from attuner.options.model import Adapter
+from attuner.options.training import Training
 from attuner.ready_recipes import copy_recipe, list_recipes, ready_recipe
 from attuner.recipe import Recipe
 from attuner.recipe_loading import dump_recipe, load_recipe
@@ -299,6 +300,30 @@ def test_wrong_kinds_of_values_in_plain_words(override: str, said: str) -> None:
     assert (
         message(None, override, **FLAGS).splitlines()[1] == f"  override {override} {key}: {said}"
     )
+
+
+def test_values_that_may_be_of_several_kinds() -> None:
+    overrides = ("task=classification", "task.class_weights=[1, 2]", "model=m", "data=a.csv")
+    where = "  override task.class_weights=[1, 2] task.class_weights: [1, 2]."
+    assert message(None, *overrides).splitlines()[1:3] == [
+        f"{where} Known: balanced.",
+        f"{where} Expected: a section, such as {{key: value}}.",
+    ]
+
+
+def test_a_section_given_as_an_object_has_the_defaults_of_the_task() -> None:
+    training = Training(epochs=2, batch_tokens=512)
+    made = Recipe.model_validate(
+        {"task": "classification", "model": "m", "data": "a.csv", "training": training}
+    )
+    written = {"epochs": 2, "batch_tokens": 512}
+    assert (
+        made.training
+        == Recipe.model_validate(
+            {"task": "classification", "model": "m", "data": "a.csv", "training": written}
+        ).training
+    )
+    assert (made.training.learning_rate, made.training.batch_examples) == (2e-5, None)
 
 
 @pytest.mark.parametrize("name", ["ok.po", "absent.csv.gz"])

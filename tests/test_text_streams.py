@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attuner.errors import DataError, UsageError
-from attuner.text_streams import batches_as_they_come, decode_lines, output_file
+from attuner.text_streams import batches_as_they_come, decode_lines, output_file, write_json
 
 
 def test_all_lines_in_order() -> None:
@@ -89,4 +91,19 @@ def test_output_that_is_a_folder_is_refused_before_the_work(tmp_path: Path) -> N
         pytest.fail("the work has begun")
     assert str(caught.value) == (
         f"{tmp_path}: Is a directory.\n--output names a file that can be written."
+    )
+
+
+def test_json_has_no_word_for_what_is_no_number() -> None:
+    file = io.StringIO()
+    write_json(
+        {
+            "pearson": math.nan, "interval": (-math.inf, 1.5), "numpy": np.float32("nan"),
+            "row": [np.int64(2), True, None], "folder": {"path": Path("runs/é")},
+        },
+        file,
+    )  # fmt: skip
+    assert file.getvalue() == (
+        '{"pearson": null, "interval": [null, 1.5], "numpy": null, "row": [2, true, null], '
+        '"folder": {"path": "runs/é"}}\n'
     )

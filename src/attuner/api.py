@@ -215,27 +215,27 @@ def export(model: str | Path, *, to: str, **options: Any) -> Exported:
     return export_model(model, to=to, **options)
 
 
-def predict(model: str | Path, texts: Sequence[str], **options: Any) -> list[Any]:
+def predict(model: str | Path, texts: str | Sequence[str], **options: Any) -> Any:
     """Translate texts with a model, or give them labels, in one call.
 
     Args:
         model: A model folder, a run folder, `embedded:en-fr` or a Hub id.
-        texts: The texts, or a single one; white space at the edges and line breaks are kept.
+        texts: A text or several; white space at the edges and line breaks are kept.
         **options: Of `Translator.translate`: `num_beams`, `max_new_tokens`; or of
             `Classifier.classify`: `pairs`.
 
     Returns:
-        A translation of each text; or its label, labels or rating.
+        A translation of each text; or its label, labels or rating. A text gives one, a list a list.
 
     Raises:
         UserError: The model cannot be used.
     """
-    listed = [texts] if isinstance(texts, str) else list(texts)
+    if isinstance(texts, str):
+        return predict(model, [texts], **options)[0]
     loaded = load(model)
     if hasattr(loaded, "classify"):
-        return [said.label for said in loaded.classify(listed, **options)]
-    translated: list[str] = loaded.translate(listed, **options)
-    return translated
+        return [said.label for said in loaded.classify(list(texts), **options)]
+    return loaded.translate(list(texts), **options)
 
 
 def _as_path(recipe: Recipe | str | Path | None) -> Path | None:

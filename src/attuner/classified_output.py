@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,8 +34,9 @@ def is_table(argument: str | None) -> bool:
     """
     from attuner.data.reading import OPENERS, suffix_of
 
-    path = Path(argument or "")
-    return argument is not None and path.is_file() and suffix_of(path) in OPENERS
+    if argument is None or not os.path.isfile(argument):  # unlike Path.is_file, never raises
+        return False
+    return suffix_of(Path(argument)) in OPENERS
 
 
 def write_table(

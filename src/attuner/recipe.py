@@ -31,6 +31,8 @@ def _of_task(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
     task, training = values.get("task"), values.get("training", {})
+    if isinstance(training, Training):
+        training = training.model_dump(exclude_unset=True)
     name = task.get("name") if isinstance(task, dict) else getattr(task, "name", task)
     if name != "classification" or not isinstance(training, dict):
         return values

@@ -166,7 +166,7 @@ def _resolve(
     location: list[str | int] = []
     for part in loc:
         tagged = tuple(section for section in inner if part and tag_of(section) == part)
-        if part == "[key]":
+        if isinstance(part, str) and part.endswith("]"):  # [key], literal['balanced'], dict[...]
             continue
         if isinstance(part, int):
             location.append(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -112,7 +113,7 @@ def text_batches(
             )
         return batches_as_they_come(sys.stdin.buffer, "standard input")
     if not _means_file(str(argument)):
-        return iter([[str(argument)]])
+        return iter([[_utf8(str(argument))]])
     path = Path(str(argument))
     _refuse_file(path, output, command)
     return _file_batches(path)
@@ -128,6 +129,15 @@ def _means_file(argument: str) -> bool:
 
     # .pot is not read as data, but nobody means one as a text.
     return is_data_name(argument) or argument.lower().endswith(CATALOG_SUFFIXES)
+
+
+def _utf8(text: str) -> str:
+    """The text, which as an argument may hold bytes that are no text."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"The text is not UTF-8: {text}", "Text must be UTF-8.") from error
+    return text
 
 
 def _refuse_file(path: Path, output: Path | None, command: str) -> None:
@@ -162,22 +172,34 @@ def _file_batches(path: Path) -> Iterator[list[str]]:
 
 
 def write_json(value: Mapping[str, Any], file: TextIO) -> None:
-    """Write one JSON object on one line, in ASCII where the stream knows no more."""
+    """Write one JSON object on one line, in ASCII where the stream knows no more.
+
+    JSON has no word for what is no number, such as the correlation of constants: it is null.
+    """
     is_utf8 = (file.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    file.write(json.dumps(value, ensure_ascii=not is_utf8, default=_plain) + "\n")
+    file.write(json.dumps(_plain(value), ensure_ascii=not is_utf8, allow_nan=False) + "\n")
     file.flush()
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: NumPy's numbers, paths."""
-    return value.item() if hasattr(value, "item") else str(value)
+    """The value in what JSON has words for: NumPy's numbers as Python's, paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return _plain(value.item()) if hasattr(value, "item") else str(value)
 
 
 @contextmanager
 def output_file(path: Path | None) -> Iterator[TextIO]:
     """The file to write results into, or standard output.
 
-    The file takes its name when all is written: a failure in between leaves the old one.
+    The file takes its name when all is written: a failure in between leaves the old one. Links
+    stay links; devices and pipes are written as they are.
 
     Raises:
         UsageError: It cannot be written.

@@ -118,3 +118,20 @@ def test_bad_rows(tmp_path: Path) -> None:
     with classify_table(path, moods(), bad_entries="skip") as table:
         assert len(list(table.rows)) == 1
         assert table.counts == {"wrong number of columns": 1}
+
+
+def test_halves_of_characters(tmp_path: Path) -> None:
+    rows = [{"text": "fine", "note": "cut \ud83d"}, {"text": "\ud83d"}, {"text": "good"}]
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)), "a.jsonl")
+    with pytest.raises(DataError) as caught, classify_table(path, moods()) as table:
+        list(table.rows)
+    assert str(caught.value) == (
+        f"{path}:1: half a surrogate pair, \\ud83d, in the text.\n"
+        f"{path}:2: half a surrogate pair, \\ud83d, in the text.\n"
+        "2 bad entries in all.\n"
+        "A text consists of whole Unicode characters other than NUL. Mend it, or set "
+        "data.bad_entries=skip (skipped entries are counted)."
+    )
+    with classify_table(path, moods(), bad_entries="skip") as table:
+        assert [row["text"] for row in table.rows] == ["good"]
+        assert table.counts == {"invalid encoding": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -42,9 +43,13 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as error:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from error
-        except BrokenPipeError as error:
-            # The reader has gone (`attuner ... | head`): say nothing, and leave nothing to flush.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            # Where the reader has gone (`attuner ... | head`), there is nothing to say.
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                typer.echo("The disk is full. Make room, then type it again.", err=True)
+            elif not isinstance(error, BrokenPipeError):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # leave no rest to flush
             raise typer.Exit(1) from error
         return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,12 +20,10 @@ def open_display(as_json: bool) -> Iterator[Display]:
     """
     from attuner.console import Display, build_console
 
-    with Display(build_console(as_json)) as display:
-        if not as_json:
-            yield display
-            return
-        with redirect_stdout(sys.stderr):
-            yield display
+    with ExitStack() as stack:
+        if as_json:  # before the bar, which puts back the standard output that it found
+            stack.enter_context(redirect_stdout(sys.stderr))
+        yield stack.enter_context(Display(build_console(as_json)))
 
 
 def report(run: Run, as_json: bool) -> None:

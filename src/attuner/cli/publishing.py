@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -157,7 +158,7 @@ def card(
 
     if check and overwrite:
         raise UsageError("--check and --overwrite were both given.", "--check writes nothing.")
-    if not check and not Path(model).is_dir():
+    if not check and not os.path.isdir(model):
         raise UsageError(
             f"{model} is not a folder here: its card cannot be written.",
             "Expected a model folder or a run folder.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ def demo(
 def _with_free_name(recipe: Recipe) -> Recipe:
     """The recipe with a run folder that does not exist yet: demo, demo-2, demo-3, ..."""
     folder, name, number = Path(recipe.output.folder), recipe.output.name, 1
-    while (folder / name).exists():
+    while os.path.exists(folder / name):  # unlike Path.exists, never raises
         number += 1
         name = f"{recipe.output.name}-{number}"
     return recipe.model_copy(update={"output": recipe.output.model_copy(update={"name": name})})

@@ -11,6 +11,7 @@ from attuner.data.units import Address, State, Unit
 from attuner.errors import DataError
 
 _SHOWN = 10
+WHOLE_TEXT = "A text consists of whole Unicode characters other than NUL."
 
 
 def recipe_options(
@@ -173,7 +174,7 @@ class Asked:
                 self.faults.add(
                     reason,
                     f"{address}: {what}.",
-                    "A text consists of whole Unicode characters other than NUL.",
+                    WHOLE_TEXT,
                     "Mend it",
                 )
                 return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from attuner.data.asked import Asked, Faults, recipe_options, text_fault
+from attuner.data.asked import WHOLE_TEXT, Asked, Faults, recipe_options, text_fault
 from attuner.data.columns import shown
 from attuner.data.hub import open_hub
 from attuner.data.labels import BadLabelError, Kind, Label, parse_label
@@ -170,8 +170,7 @@ def _example(
             bad("not a text", f"{shown(text)} where a text should be", "Texts are strings.")
             return None
         if fault := text_fault(text):
-            expected = "A text consists of whole Unicode characters other than NUL."
-            bad(fault[0], fault[1], expected, "Mend it")
+            bad(fault[0], fault[1], WHOLE_TEXT, "Mend it")
             return None
         texts.append(text)
     try:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from attuner.data.asked import Asked, Faults, recipe_options
+from attuner.data.asked import WHOLE_TEXT, Asked, Faults, recipe_options, text_fault
 from attuner.data.reading import OPENERS, suffix_of
-from attuner.data.records import Record, Table
+from attuner.data.records import Record
 from attuner.errors import DataError, nearest
 from attuner.inference.classifier import Classified, Classifier, Progress
 
@@ -92,13 +92,26 @@ def classify_table(
         if with_logits:
             new += [f"logit {name}" for name in classifier.labels.names or ("rating",)]
         columns = [*(name for name in names if name not in new), *new]
-        made = _rows(table, classifier, text, text_pair, new, separator, counts, progress)
+        records = _whole(table.rows(names), table.file, faults)
+        made = _rows(records, classifier, text, text_pair, new, separator, counts, progress)
         yield ClassifiedRows(columns, new, made, counts)
     faults.raise_collected()
 
 
+def _whole(records: Iterable[Record], file: str, faults: Faults) -> Iterator[Record]:
+    """The records that a tokenizer and a file can take; the others are bad entries."""
+    for record in records:
+        texts = (value for value in record.values.values() if isinstance(value, str))
+        fault = next(filter(None, map(text_fault, texts)), None)
+        if fault is None:
+            yield record
+        else:
+            reason, what = fault
+            faults.add(reason, f"{record.where(file)}: {what}.", WHOLE_TEXT, "Mend it")
+
+
 def _rows(
-    table: Table,
+    records: Iterator[Record],
     classifier: Classifier,
     text: str,
     text_pair: str | None,
@@ -107,7 +120,6 @@ def _rows(
     counts: Counter[str],
     progress: Progress | None,
 ) -> Iterator[dict[str, Any]]:
-    records = table.rows(table.names or [])
     done = 0
     while chunk := list(islice(records, _ROWS_AT_ONCE)):
         texts = [_texts(record, text, text_pair) for record in chunk]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,7 @@ def find_run(text: str, parent: Path) -> Path:
         RunError: There is none.
     """
     places = (Path(text), parent / text)
-    folders = [place for place in places if place.is_dir()]
+    folders = [place for place in places if os.path.isdir(place)]  # unlike Path's, never raises
     runs = [place for place in folders if RunFolder(place).recipe.is_file()]
     if folders:
         return (runs or folders)[0]
