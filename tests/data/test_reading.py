@@ -32,6 +32,16 @@ def test_a_folder_is_read_recursively_and_sorted(tmp_path: Path) -> None:
     assert find_files(str(tmp_path)) == [tmp_path / "a.jsonl", tmp_path / "b" / "x.jsonl"]
 
 
+@pytest.mark.parametrize("named", ["donn\udce9es.csv", "", "*.csv"])
+def test_a_file_whose_name_is_not_utf8(named: str, tmp_path: Path) -> None:
+    (tmp_path / "donn\udce9es.csv").write_text("en,fr\none,un\n")
+    assert error_of(tmp_path / named) == (
+        f"{tmp_path / 'donn'}\\udce9es.csv: the name of the file is not UTF-8.\n"
+        "A run writes down which files it was trained on, as text.\n"
+        "Rename it."
+    )
+
+
 def test_a_glob_is_sorted_and_goes_down(tmp_path: Path) -> None:
     write_rows(tmp_path / "z.jsonl", ("three", "trois"))
     write_rows(tmp_path / "b" / "c" / "x.jsonl", ("two", "deux"))

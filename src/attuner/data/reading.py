@@ -146,8 +146,23 @@ def find_files(path: str) -> list[Path]:
     `read_units` chooses among them.
 
     Raises:
-        DataError: There is no such file, folder or package, or nothing readable in it.
+        DataError: There is no such file, folder or package, nothing readable in it, or a name
+            that a recipe could not hold.
     """
+    found = _found(path)
+    for file in found:
+        try:
+            str(file).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{file}: the name of the file is not UTF-8.",
+                "A run writes down which files it was trained on, as text.",
+                "Rename it.",
+            ) from error
+    return found
+
+
+def _found(path: str) -> list[Path]:
     if path.startswith("hub:"):
         return []
     if path.startswith("package:"):

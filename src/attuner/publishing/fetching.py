@@ -65,7 +65,7 @@ def fetch_run(name: str, parent: Path, emit: Callable[[Event], None]) -> Path:
             "Expected a repository that a run was pushed to while it went (publish.hub_id).",
             f"To start from its model: attuner train RECIPE model={hub_id}",
         )
-    if not any(there.checkpoints.glob("step-*/state.json")):
+    if not there.has_checkpoint:
         raise HubError(
             f"{name} holds no checkpoint: the run is over, or was pushed without "
             "(publish.checkpoints=false).",
