@@ -506,7 +506,7 @@ def parrot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return translator.Translator(Parrot())
 
     monkeypatch.setattr(translator, "load", load)
-    monkeypatch.setattr(loading, "resolve_model", lambda model: tmp_path)
+    monkeypatch.setattr(loading, "resolve_model", lambda model, **options: tmp_path)
     monkeypatch.chdir(tmp_path)
     return asked
 

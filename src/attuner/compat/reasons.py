@@ -97,4 +97,4 @@ def against_generation(trainer: Any) -> str:
 def is_overridden(owner: Any, name: str) -> bool:
     """Whether a method of a trainer or model is neither transformers' nor ours."""
     method = getattr(type(owner), name, None)
-    return not getattr(method, "__module__", "").startswith(("attuner.", "transformers."))
+    return method is not None and not method.__module__.startswith(("attuner.", "transformers."))
