@@ -200,6 +200,7 @@ def test_the_network_is_gone_for_a_while(hub: Hub, build: Callable[..., Recipe])
 
     def fail() -> None:
         wait_until(lambda: outbox.record.error is not None)
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # the process that pushes has ended
         hub.start()
 
     with pushed(build("publish.hub_id=tuned"), after_save(3, fail)) as (_, lines):
