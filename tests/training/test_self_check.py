@@ -118,7 +118,7 @@ def test_a_checkpoint_of_the_other_direction() -> None:
     assert example[2] in SWAPPED
     assert refusal(checked) == (
         "the model does not pass the self-check.\n"
-        "Of the model's greedy outputs for 8 training sources 8 look like fr rather than en, "
+        "Of the model's greedy outputs for 8 training sources 6 look like fr rather than en, "
         f"such as {example[0].removeprefix('such as ')}\n"
         "Expected en, as the targets of the data are.\n"
         "The checkpoint says that it translates en into fr: take the one of the other direction.\n"
