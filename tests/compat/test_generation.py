@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny import PAD, tiny_model
 from trainers import OURS, STOCK, Padding, build_text, pairs
-from transformers import DataCollatorForSeq2Seq
+from transformers import DataCollatorForSeq2Seq, MarianMTModel
 
 from attuner.compat import Seq2SeqTrainer
 
@@ -76,6 +76,25 @@ def test_what_a_text_ends_with_is_as_asked(ends: Any, tmp_path: Path) -> None:
     _, _, found = predictions(OURS, tiny_model(), tmp_path, asked)
     assert texts(found.predictions) == texts(wanted.predictions)
     assert any(50 in row for row in texts(wanted.predictions))
+
+
+class OwnGenerate(MarianMTModel):
+    """What it says is turned round."""
+
+    def generate(self, *args: Any, **options: Any) -> Any:
+        return super().generate(*args, **options).flip(1)
+
+
+def test_a_model_with_a_generate_of_its_own_is_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said(arm: Any) -> list[list[int]]:
+        model = tiny_model()
+        model.__class__ = OwnGenerate
+        return texts(predictions(arm, model, tmp_path, {"max_length": 9})[2].predictions)
+
+    assert said(OURS) == said(STOCK)
+    assert "transformers generates: OwnGenerate has a generate of its own." in caplog.messages
 
 
 def test_lengths_that_a_step_of_ones_own_asks_for_hold(
